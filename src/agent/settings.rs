@@ -1,0 +1,155 @@
+//! What a valve is told: checked values, whatever they came from (file, command line, builder).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{LawKind, PidGains};
+use crate::id::{GroupId, Topic, ValveName};
+use crate::lag::Isolation;
+use crate::units::MessagesPerSecond;
+
+/// Whether a valve acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Neither watches nor limits.
+    Off,
+    /// Decides and reports, limits nothing.
+    Observe,
+    /// Limits.
+    #[default]
+    Enforce,
+}
+
+/// How a valve begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// No limit until a commit proves lag: for services.
+    #[default]
+    Open,
+    /// From a first rate, growing by commits: for files and other unlimited demand.
+    Slow,
+}
+
+/// What happens when the cluster cannot be observed any more and the grace period is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnSignalLost {
+    /// Keep the last decision.
+    Hold,
+    /// The safe rate.
+    #[default]
+    Safe,
+    /// No limit.
+    Open,
+    /// The minimum rate.
+    Closed,
+}
+
+/// One consumer group that governs a valve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProtectedGroup {
+    /// The consumer group.
+    pub group: GroupId,
+    /// Set-point: the lag to hold, in seconds of the group's own work. Larger: steadier and a little faster, but older data.
+    pub target_lag: Duration,
+    /// Hard limit in seconds of work: above it, alarm and the minimum rate.
+    pub max_lag: Option<Duration>,
+    /// Which log end counts.
+    pub isolation: Isolation,
+}
+
+impl ProtectedGroup {
+    /// `group` with a set-point of 2 s, reading uncommitted, without a hard limit.
+    #[must_use]
+    pub fn new(group: impl Into<GroupId>) -> Self {
+        Self {
+            group: group.into(),
+            target_lag: Duration::from_secs(2),
+            max_lag: None,
+            isolation: Isolation::ReadUncommitted,
+        }
+    }
+
+    /// Set-point: the lag to hold, in seconds of the group's own work.
+    #[must_use]
+    pub fn target_lag(mut self, target: Duration) -> Self {
+        self.target_lag = target;
+        self
+    }
+
+    /// Hard limit in seconds of work.
+    #[must_use]
+    pub fn max_lag(mut self, limit: Duration) -> Self {
+        self.max_lag = Some(limit);
+        self
+    }
+
+    /// Which log end counts.
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+}
+
+/// Everything a valve is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValveSettings {
+    /// Its name.
+    pub name: ValveName,
+    /// Topics that share its rate.
+    pub topics: Vec<Topic>,
+    /// Groups that govern it.
+    pub protect: Vec<ProtectedGroup>,
+    /// Whether it acts.
+    pub mode: Mode,
+    /// How it begins.
+    pub start: Start,
+    /// Start limited here instead of at what is learned.
+    pub initial_rate: Option<MessagesPerSecond>,
+    /// Never below, messages/s, above 0: a closed valve cannot see recovery.
+    pub min_rate: MessagesPerSecond,
+    /// Never above.
+    pub max_rate: Option<MessagesPerSecond>,
+    /// Second limit, bytes/s.
+    pub max_bytes_per_second: Option<f64>,
+    /// Rate without a signal; default: half of the measured capacity.
+    pub safe_rate: Option<MessagesPerSecond>,
+    /// What happens without a signal.
+    pub on_signal_lost: OnSignalLost,
+    /// How long the last decision is kept without a signal.
+    pub signal_grace: Duration,
+    /// Time between polls while acting.
+    pub poll_interval: Duration,
+    /// Which law decides.
+    pub law: LawKind,
+    /// Gains of the textbook law.
+    pub pid: PidGains,
+}
+
+impl ValveSettings {
+    /// A valve on `topics` that nothing governs yet, with the documented defaults.
+    #[must_use]
+    pub fn new(name: impl Into<ValveName>, topics: Vec<Topic>) -> Self {
+        Self {
+            name: name.into(),
+            topics,
+            protect: Vec::new(),
+            mode: Mode::Enforce,
+            start: Start::Open,
+            initial_rate: None,
+            min_rate: MessagesPerSecond::new(1.0).expect("1 is a rate"),
+            max_rate: None,
+            max_bytes_per_second: None,
+            safe_rate: None,
+            on_signal_lost: OnSignalLost::Safe,
+            signal_grace: Duration::from_secs(15),
+            poll_interval: Duration::from_secs(1),
+            law: LawKind::TimeLag,
+            pid: PidGains::default(),
+        }
+    }
+}

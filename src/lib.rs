@@ -1,0 +1,32 @@
+//! lagvalve: a lag-aware throttle for Kafka producers.
+//!
+//! ```text
+//!            commits, log ends            drain time, capacity            rate, reason
+//!  ┌───────┐      ┌─────┐      ┌──────────┐       ┌─────────┐      ┌────────────┐
+//!  │ kafka │ ───▶ │ lag │ ───▶ │ estimate │ ────▶ │ control │ ───▶ │ allocation │
+//!  └───────┘      └─────┘      └──────────┘       └─────────┘      └────────────┘
+//!      ▲                                                                  │ leases
+//!      │ records        ┌────────────────────┐      ┌─────────┐           ▼
+//!      └─────────────── │ producer | sidecar │ ◀─── │ limiter │ ◀──────────
+//!                       └────────────────────┘      └─────────┘
+//!  telemetry reads what every stage returned; agent turns the loop once a second.
+//! ```
+//!
+//! Production converges on what the slowest protected consumer group takes: its consumption is measured from commit
+//! to commit and fed forward, its lag (in seconds of its own work) trims the rate.
+
+// ---- vocabulary: any stage may import it; it imports nothing of ours
+pub mod clock;
+pub mod id;
+pub mod units;
+
+// ---- observe
+#[cfg(feature = "producer")]
+pub mod kafka;
+pub mod lag;
+
+// ---- control
+pub mod control;
+
+// ---- composition
+pub mod agent;
