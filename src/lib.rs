@@ -31,5 +31,8 @@ pub mod estimate;
 // ---- control
 pub mod control;
 
+// ---- actuate
+pub mod limiter;
+
 // ---- composition
 pub mod agent;
