@@ -42,10 +42,6 @@ const FLOW: &[(&str, &[&str])] = &[
     ("config", &["kafka", "lag", "control", "allocation", "agent"]),
     ("sim", &["lag", "estimate", "control", "allocation", "agent"]),
     (
-        "demo",
-        &["kafka", "lag", "estimate", "control", "allocation", "limiter", "producer", "telemetry", "agent", "config"],
-    ),
-    (
         "cli",
         &[
             "kafka",
@@ -61,7 +57,6 @@ const FLOW: &[(&str, &[&str])] = &[
             "agent",
             "config",
             "sim",
-            "demo",
         ],
     ),
 ];
@@ -120,7 +115,7 @@ const FORBIDDEN: &[(Forbidden, &str)] = &[
 
 /// Client crates of Kafka and the folders that may name them.
 const KAFKA_CRATES: &[(&str, &[&str])] =
-    &[("krafka", &["kafka/", "demo/", "cli/demo"]), ("rdkafka", &["kafka/", "producer/", "demo/", "cli/"])];
+    &[("krafka", &["kafka/", "cli/demo"]), ("rdkafka", &["kafka/", "producer/", "cli/"])];
 
 enum Forbidden {
     /// An external crate, by its first segment.
