@@ -36,3 +36,11 @@ pub mod limiter;
 
 // ---- composition
 pub mod agent;
+
+// ---- around it
+#[cfg(feature = "sidecar")]
+pub mod config;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
+#[cfg(feature = "sidecar")]
+pub mod telemetry;
