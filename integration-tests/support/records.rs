@@ -32,7 +32,7 @@ impl Fixed {
     pub(crate) fn full() -> Self {
         let mut fixed = Self::fresh(vec![full_record()]);
         let cluster = "main".to_owned();
-        fixed.polls.push(PollReading { cluster, last_seconds: Some(0.004), polls_total: 900, failures_total: 2 });
+        fixed.polls.push(PollReading { cluster, polls_total: 900, requests_total: 2700 });
         fixed
     }
 }

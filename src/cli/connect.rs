@@ -30,7 +30,7 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     pub(crate) properties: Vec<Property>,
 
-    /// Configuration file with clusters and valves; flags above go before it
+    /// Configuration file with clusters and valves; -b and -X go before it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }

@@ -94,12 +94,10 @@ catalogue! {
     LIMITER_THROTTLED = "lagvalve_limiter_throttled_seconds_total", Counter, "seconds", ["valve"],
         "Time in which callers waited for the valve";
 
-    POLL_SECONDS = "lagvalve_poll_seconds", Gauge, "seconds", ["cluster"],
-        "Duration of the last poll of the cluster";
     POLLS = "lagvalve_polls_total", Counter, "", ["cluster"],
         "Polls of the cluster";
-    POLL_FAILURES = "lagvalve_poll_failures_total", Counter, "", ["cluster"],
-        "Polls of the cluster that read nothing";
+    POLL_REQUESTS = "lagvalve_poll_requests_total", Counter, "", ["cluster"],
+        "Requests that the polls of the cluster made";
 }
 
 #[cfg(test)]

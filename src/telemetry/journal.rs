@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::agent::TickRecord;
+use crate::agent::{GroupRecord, TickRecord};
 use crate::control::BoundBy;
 use crate::id::ValveName;
 use crate::units::RateLimit;
@@ -165,6 +165,54 @@ impl JournalFile {
             self.bytes.store(0, Ordering::Relaxed);
         }
         Ok(())
+    }
+}
+
+/// A copy without the raw offsets, of which there may be ten thousand: for everything but the journal's file.
+#[must_use]
+pub fn without_partitions(record: &TickRecord) -> TickRecord {
+    let groups = record.groups.iter().map(slim_group).collect();
+    let TickRecord { valve, terms, causes, explain, .. } = record;
+    TickRecord {
+        v: record.v,
+        seq: record.seq,
+        at: record.at,
+        mono_ms: record.mono_ms,
+        valve: valve.clone(),
+        mode: record.mode,
+        groups,
+        production: record.production,
+        live: record.live,
+        terms: *terms,
+        rate_unbounded: record.rate_unbounded,
+        rate_decided: record.rate_decided,
+        rate_allocated: record.rate_allocated,
+        rate_applied: record.rate_applied,
+        bound_by: record.bound_by,
+        causes: causes.clone(),
+        advice: record.advice,
+        eta_seconds: record.eta_seconds,
+        signal_age_seconds: record.signal_age_seconds,
+        explain: explain.clone(),
+    }
+}
+
+fn slim_group(group: &GroupRecord) -> GroupRecord {
+    GroupRecord {
+        group: group.group.clone(),
+        state: group.state,
+        quality: group.quality,
+        coverage: group.coverage,
+        cadence_seconds: group.cadence_seconds,
+        lag_messages: group.lag_messages,
+        committed_lag: group.committed_lag,
+        drain_seconds: group.drain_seconds,
+        capacity: group.capacity,
+        set_point_seconds: group.set_point_seconds,
+        members: group.members,
+        excluded_partitions: group.excluded_partitions.clone(),
+        problem: group.problem.clone(),
+        partitions: Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ mod prometheus;
 mod readings;
 
 pub use catalogue::{CATALOGUE, Kind, Metric};
-pub use journal::{History, Journal, JournalFile, Point};
+pub use journal::{History, Journal, JournalFile, Point, without_partitions};
 #[cfg(feature = "cli")]
 pub use log::{LogFormat, init as init_log};
 pub use prometheus::{CONTENT_TYPE, render};

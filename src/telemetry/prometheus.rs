@@ -24,9 +24,8 @@ pub fn render(readings: &dyn Readings) -> String {
     }
     for poll in readings.polls() {
         let cluster = [poll.cluster.as_str()];
-        page.set_known(&catalogue::POLL_SECONDS, &cluster, poll.last_seconds);
         page.set(&catalogue::POLLS, &cluster, poll.polls_total as f64);
-        page.set(&catalogue::POLL_FAILURES, &cluster, poll.failures_total as f64);
+        page.set(&catalogue::POLL_REQUESTS, &cluster, poll.requests_total as f64);
     }
     page.encode()
 }

@@ -48,14 +48,12 @@ pub struct LimiterReading {
 }
 
 /// What observing one cluster costs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollReading {
     /// The cluster, as the configuration calls it.
     pub cluster: String,
-    /// Duration of the last poll, seconds; unknown before the first.
-    pub last_seconds: Option<f64>,
     /// Polls begun.
     pub polls_total: u64,
-    /// Polls that read nothing.
-    pub failures_total: u64,
+    /// Requests made by them.
+    pub requests_total: u64,
 }
