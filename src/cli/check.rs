@@ -86,13 +86,14 @@ fn describe_valve(cluster: &str, valve: &ValveSettings) -> Vec<String> {
     let mut lines = vec![format!("valve {} on {cluster}: {topics}; {mode}; {start}", valve.name)];
     for group in &valve.protect {
         let target = humantime::format_duration(group.target_lag);
-        let hard = group.max_lag.map_or(String::new(), |max| {
-            format!("; above {} the minimum rate", humantime::format_duration(max))
-        });
+        let hard = group
+            .max_lag
+            .map_or(String::new(), |max| format!("; above {} the minimum rate", humantime::format_duration(max)));
         lines.push(format!("  group {}: held at a lag of {target}{hard}", group.group));
     }
     let ceiling = valve.max_rate.map_or("no ceiling".to_owned(), |max| format!("{} at most", per_second(max)));
-    let bytes = valve.max_bytes_per_second.map_or(String::new(), |max| format!(", {} bytes/s at most", HumanCount(max)));
+    let bytes =
+        valve.max_bytes_per_second.map_or(String::new(), |max| format!(", {} bytes/s at most", HumanCount(max)));
     lines.push(format!("  {} at least, {ceiling}{bytes}", per_second(valve.min_rate)));
     let lost = match (valve.on_signal_lost, valve.safe_rate) {
         (OnSignalLost::Hold, _) => "the last rate stays".to_owned(),
@@ -110,19 +111,35 @@ fn per_second(rate: MessagesPerSecond) -> String {
 }
 
 fn understood(file: &str, config: &Config) -> Value {
-    let valves: Vec<Value> = config.valves.iter().map(|valve| {
-        let settings = &valve.settings;
-        let groups: Vec<Value> = settings.protect.iter().map(|group| json!({
-            "group": group.group, "target_lag_seconds": group.target_lag.as_secs_f64(),
-        })).collect();
-        json!({
-            "name": settings.name, "cluster": valve.cluster, "topics": settings.topics, "mode": settings.mode,
-            "protect": groups,
+    let valves: Vec<Value> = config
+        .valves
+        .iter()
+        .map(|valve| {
+            let settings = &valve.settings;
+            let groups: Vec<Value> = settings
+                .protect
+                .iter()
+                .map(|group| {
+                    json!({
+                        "group": group.group, "target_lag_seconds": group.target_lag.as_secs_f64(),
+                    })
+                })
+                .collect();
+            json!({
+                "name": settings.name, "cluster": valve.cluster, "topics": settings.topics, "mode": settings.mode,
+                "protect": groups,
+            })
         })
-    }).collect();
-    let clusters: Vec<Value> = config.clusters.iter().map(|cluster| json!({
-        "name": cluster.name, "bootstrap_servers": cluster.bootstrap_servers,
-    })).collect();
+        .collect();
+    let clusters: Vec<Value> = config
+        .clusters
+        .iter()
+        .map(|cluster| {
+            json!({
+                "name": cluster.name, "bootstrap_servers": cluster.bootstrap_servers,
+            })
+        })
+        .collect();
     json!({
         "file": file, "ok": true, "clusters": clusters, "valves": valves, "listen": config.http.listen,
         "warnings": config.warnings,

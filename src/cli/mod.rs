@@ -9,6 +9,7 @@ mod exit;
 mod observe;
 mod output;
 mod plan;
+mod preflight;
 // mod produce;
 mod run;
 mod signals;
@@ -69,9 +70,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
 }
 
-/// A service tells what it does; a command at a terminal only what is wrong.
+/// A service tells what it does; a command at a terminal only what is wrong. What the observing client logs comes
+/// again as our own message, which says what to change.
 fn start_log(command: &Command, style: LogStyle) -> Result<(), Failure> {
-    let default = if matches!(command, Command::Run(_)) { "warn,lagvalve=info" } else { "error,lagvalve=warn" };
+    let default =
+        if matches!(command, Command::Run(_)) { "warn,krafka=off,lagvalve=info" } else { "off,lagvalve=warn" };
     let filter = std::env::var_os("LAGVALVE_LOG").filter(|filter| !filter.is_empty());
     let filter = filter.map_or_else(|| default.to_owned(), |filter| filter.to_string_lossy().into_owned());
     let format = match style {

@@ -35,13 +35,17 @@ impl Plan {
     pub(crate) fn of(args: &ConnectArgs, mode: Mode) -> Result<Self, Failure> {
         let plan = match &args.config {
             Some(file) => {
-                let config = Config::load(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
+                let config =
+                    Config::load(file).map_err(|error| Failure::usage(format!("{}: {error}", file.display())))?;
                 Self::of_config(args, config)?
             }
             None => Self::of_flags(args, mode)?,
         };
-        for cluster in &plan.clusters {
-            cluster.connection.check().map_err(|error| Failure::usage(format!("cluster {}: {error}", cluster.name)))?;
+        for ClusterPlan { name, connection, .. } in &plan.clusters {
+            connection.check().map_err(|error| match args.config {
+                Some(_) => Failure::usage(format!("cluster {name}: {error}")),
+                None => Failure::usage(error),
+            })?;
         }
         Ok(plan)
     }
@@ -57,10 +61,8 @@ impl Plan {
         let mut valve = ValveSettings::new(args.topics[0].as_str(), topics);
         valve.mode = mode;
         valve.protect = args.protected_groups();
-        let connection = Connection {
-            bootstrap_servers: args.bootstrap_servers.clone(),
-            properties: args.property_map(),
-        };
+        let connection =
+            Connection { bootstrap_servers: args.bootstrap_servers.clone(), properties: args.property_map() };
         let cluster = ClusterPlan { name: "main".to_owned(), connection, valves: vec![valve] };
         Ok(Self { clusters: vec![cluster], http: HttpSettings::default(), state_dir: None })
     }

@@ -82,6 +82,8 @@ pub(crate) struct Summary {
     held_to: Option<f64>,
     max_drain_seconds: Option<f64>,
     max_lag_messages: Option<f64>,
+    /// The last reason of the group that rules.
+    last_reason: Option<BoundBy>,
     #[serde(skip)]
     last_mono_ms: Option<u64>,
 }
@@ -100,6 +102,7 @@ impl Summary {
             held_to: None,
             max_drain_seconds: None,
             max_lag_messages: None,
+            last_reason: None,
             last_mono_ms: None,
         }
     }
@@ -110,6 +113,7 @@ impl Summary {
         let step = since.map_or(0.0, |since| record.mono_ms.saturating_sub(since) as f64 / 1e3);
         self.seconds += step;
         self.ticks += 1;
+        self.last_reason = record.causes.first().map(|cause| cause.bound_by);
         self.measured_ticks += u64::from(record.groups.iter().any(|group| group.lag_messages.is_some()));
         for group in &record.groups {
             self.max_drain_seconds = larger(self.max_drain_seconds, group.drain_seconds);
@@ -130,7 +134,8 @@ impl Summary {
     pub(crate) fn sentence(&self) -> String {
         let Self { valve, seconds, .. } = self;
         if self.measured_ticks == 0 {
-            return format!("{valve}: watched for {seconds:.0} s; lag could not be read, so nothing can be said.");
+            let reason = self.last_reason.map_or("lag could not be read", BoundBy::sentence);
+            return format!("{valve}: watched for {seconds:.0} s; nothing can be said: {reason}.");
         }
         let mut text = match (self.produced_while_held, self.held_to) {
             (Some(produced), Some(held)) => format!(
@@ -218,7 +223,7 @@ mod tests {
     fn the_summary_counts_only_time_in_which_production_was_above_the_limit() {
         let limit = RateLimit::from_f64(2000.0).unwrap();
         let mut summary = Summary::new("orders");
-        assert!(summary.sentence().contains("nothing can be said"));
+        assert!(summary.sentence().contains("nothing can be said: lag could not be read"));
         summary.add(&record(0, None, RateLimit::Unlimited));
         for second in 1..=10 {
             summary.add(&record(second, Some(1000.0), limit));

@@ -15,3 +15,4 @@ pub use cluster::Cluster;
 pub use load::{Config, ConfiguredValve, Surroundings, known_options};
 pub use problem::{ConfigError, Problem, closest};
 pub use server::{DEFAULT_LISTEN, HttpSettings, StateSettings};
+pub use valve::{TOPIC_NAME_RULE, is_topic_name};

@@ -35,6 +35,16 @@ pub(super) fn read(section: &Section<'_, '_>) -> ValveSettings {
     valve
 }
 
+/// Whether a cluster would take `name` for a topic: the rule of `org.apache.kafka.common.internals.Topic`.
+#[must_use]
+pub fn is_topic_name(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=249).contains(&name.len()) && name.chars().all(legal) && name != "." && name != ".."
+}
+
+/// What [`is_topic_name`] asks for, in words.
+pub const TOPIC_NAME_RULE: &str = "1 to 249 of letters, digits, dot, dash and underscore";
+
 fn read_name(section: &Section<'_, '_>) -> ValveName {
     let Some(name) = section.text("name") else {
         if !section.has("name") {
@@ -60,13 +70,8 @@ fn read_topics(section: &Section<'_, '_>) -> Vec<Topic> {
         section.bad("topics", "needs at least one topic");
     }
     for (index, topic) in topics.iter().enumerate() {
-        let legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        // Kafka's own rule, org.apache.kafka.common.internals.Topic.
-        if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) || topic == "." || topic == ".." {
-            section.bad(
-                "topics",
-                &format!("\"{topic}\" cannot be a topic: 1 to 249 of letters, digits, dot, dash, underscore"),
-            );
+        if !is_topic_name(topic) {
+            section.bad("topics", &format!("\"{topic}\" cannot be a topic: {TOPIC_NAME_RULE}"));
         }
         if topics[..index].contains(topic) {
             section.bad("topics", &format!("\"{topic}\" stands twice"));

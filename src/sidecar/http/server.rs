@@ -52,7 +52,9 @@ impl fmt::Debug for ServerOptions {
 #[non_exhaustive]
 pub enum BindError {
     /// Another process has the address.
-    #[error("{listen} is in use by another process (lagvalve twice?): stop it, or set another [http] listen")]
+    #[error(
+        "{listen} is in use by another process (lagvalve twice?): stop it, or choose another with --listen or [http] listen"
+    )]
     InUse {
         /// The address.
         listen: SocketAddr,
