@@ -5,6 +5,7 @@ mod connect;
 // mod demo;
 mod exit;
 mod output;
+mod produce;
 // mod produce;
 mod signals;
 
