@@ -6,7 +6,6 @@ mod connect;
 mod exit;
 mod output;
 mod produce;
-// mod produce;
 mod signals;
 
 use clap::{Parser, Subcommand};
@@ -27,7 +26,8 @@ enum Command {
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     // Demo(demo::DemoArgs),
-    // Produce(produce::ProduceArgs),
+    /// Write lines of files or of standard input to a topic, as fast as its protected groups can take
+    Produce(Box<produce::ProduceArgs>),
 }
 
 /// Reads the command line and does what it says.
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     match Cli::parse().command {
         Command::Completions(args) => completions::run(&args),
         // Command::Demo(args) => block_on(demo::run(args)),
-        // Command::Produce(args) => block_on(produce::run(args)),
+        Command::Produce(args) => block_on(produce::run(*args)),
     }
 }
 

@@ -32,6 +32,12 @@ pub(super) struct Counts {
     pub(super) rejected: u64,
     /// Records handed to the client and neither acknowledged nor failed.
     pub(super) in_flight: u64,
+    /// Records that came back and have not been taken.
+    pub(super) failed: u64,
+    /// Records sent once more, alone, because something in their request was refused.
+    pub(super) sent_again: u64,
+    /// Records whose timestamps are older than the topic keeps.
+    pub(super) too_old: u64,
 }
 
 /// The shared book: the sender enters what it hands over, the client's thread what comes back.
@@ -48,16 +54,51 @@ impl Acks {
             counts: Counts { settled: skipped, ..Counts::default() },
             lines: VecDeque::new(),
             failed: Vec::new(),
-            wake_at: 0,
+            wake: Room { in_flight: 0, settled: u64::MAX },
+            recovering: false,
+            marks: VecDeque::new(),
+            passed: Mark { end: skipped, read: 0 },
         };
         Self { book: Mutex::new(book), changed: Notify::new() }
     }
 
-    /// `line` was handed to the client.
-    pub(super) fn sent(&self, line: u64) {
+    /// `line` is handed to the client: entered before, because the answer may come at once. Returns the counts with it.
+    pub(super) fn sent(&self, line: u64) -> Counts {
         let mut book = self.book();
         book.reach(line);
         book.counts.in_flight += 1;
+        book.counts
+    }
+
+    /// `line` is handed to the client once more.
+    pub(super) fn sent_again(&self, line: u64) {
+        let mut book = self.book();
+        book.reach(line);
+        book.counts.in_flight += 1;
+        book.counts.sent_again += 1;
+    }
+
+    /// A record's timestamp is older than the topic keeps.
+    pub(super) fn too_old(&self) {
+        self.book().counts.too_old += 1;
+    }
+
+    /// The lines before `end` take the first `read` stored bytes of the input.
+    pub(super) fn mark(&self, end: u64, read: u64) {
+        self.book().marks.push_back(Mark { end, read });
+    }
+
+    /// Stored bytes of the input up to the last settled line, interpolated between marks.
+    pub(super) fn position(&self) -> u64 {
+        let mut book = self.book();
+        let settled = book.counts.settled;
+        while let Some(mark) = book.marks.pop_front_if(|mark| mark.end <= settled) {
+            book.passed = mark;
+        }
+        let Mark { end, read } = book.passed;
+        let Some(next) = book.marks.front() else { return read };
+        let share = settled.saturating_sub(end) as f64 / next.end.saturating_sub(end).max(1) as f64;
+        read + (next.read.saturating_sub(read) as f64 * share) as u64
     }
 
     /// The client did not take `line` after all; it is to be sent again.
@@ -65,13 +106,21 @@ impl Acks {
         self.book().counts.in_flight -= 1;
     }
 
-    /// The record of `line` was acknowledged.
-    pub(super) fn delivered(&self, line: u64) {
+    /// The record of `line` was acknowledged. Whether it is the first since [`Acks::expect_recovery`].
+    pub(super) fn delivered(&self, line: u64) -> bool {
         let mut book = self.book();
         book.counts.in_flight -= 1;
         book.counts.delivered += 1;
         book.settle(line, Slot::Delivered);
-        self.wake(&book);
+        if book.wake.is_there(&book.counts) {
+            self.changed.notify_one();
+        }
+        std::mem::take(&mut book.recovering)
+    }
+
+    /// Something is wrong until the next acknowledgement.
+    pub(super) fn expect_recovery(&self) {
+        self.book().recovering = true;
     }
 
     /// The record of `line` came back.
@@ -79,6 +128,7 @@ impl Acks {
         let mut book = self.book();
         book.counts.in_flight -= 1;
         book.failed.push(Unacknowledged { line, code });
+        book.counts.failed += 1;
         drop(book);
         self.changed.notify_one();
     }
@@ -98,38 +148,49 @@ impl Acks {
 
     /// What came back since the last call, in order of the lines.
     pub(super) fn take_failed(&self) -> Vec<Unacknowledged> {
-        let mut failed = std::mem::take(&mut self.book().failed);
+        let mut book = self.book();
+        book.counts.failed = 0;
+        let mut failed = std::mem::take(&mut book.failed);
+        drop(book);
         failed.sort_by_key(|one| one.line);
         failed
     }
 
-    /// Whether something came back that has not been taken.
-    pub(super) fn has_failed(&self) -> bool {
-        !self.book().failed.is_empty()
-    }
-
-    /// Waits until at most `count` records are in flight, or one came back. Cancel safe; one waiter at a time.
-    pub(super) async fn until_in_flight(&self, count: u64) {
+    /// Waits until there is room, or until a record came back. Cancel safe; one waiter at a time.
+    pub(super) async fn until(&self, room: Room) {
         loop {
             {
                 let mut book = self.book();
-                if book.counts.in_flight <= count || !book.failed.is_empty() {
+                if room.is_there(&book.counts) || !book.failed.is_empty() {
+                    book.wake = Room { in_flight: 0, settled: u64::MAX };
                     return;
                 }
-                book.wake_at = count;
+                book.wake = room;
             }
             self.changed.notified().await;
         }
     }
 
-    fn wake(&self, book: &Book) {
-        if book.counts.in_flight <= book.wake_at {
-            self.changed.notify_one();
-        }
-    }
-
     fn book(&self) -> std::sync::MutexGuard<'_, Book> {
         self.book.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// What a waiter waits for: both conditions together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// At most so many records in flight.
+    pub(super) in_flight: u64,
+    /// Lines settled up to here.
+    pub(super) settled: u64,
+}
+
+impl Room {
+    /// Nothing in flight.
+    pub(super) const EMPTY: Self = Self { in_flight: 0, settled: 0 };
+
+    fn is_there(self, counts: &Counts) -> bool {
+        counts.in_flight <= self.in_flight && counts.settled >= self.settled
     }
 }
 
@@ -139,8 +200,19 @@ struct Book {
     /// The lines from `counts.settled` on, as far as one was entered.
     lines: VecDeque<Slot>,
     failed: Vec<Unacknowledged>,
-    /// Number of records in flight at which the waiter is woken.
-    wake_at: u64,
+    /// When the waiter is woken; out of reach while nobody waits.
+    wake: Room,
+    recovering: bool,
+    /// Where lines stand in the stored input; the first one not settled is in front.
+    marks: VecDeque<Mark>,
+    /// The last one settled.
+    passed: Mark,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    end: u64,
+    read: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,42 +262,58 @@ mod tests {
         }
         acks.delivered(11);
         acks.delivered(13);
-        let expected = Counts { settled: 10, delivered: 2, delivered_beyond: 2, rejected: 0, in_flight: 3 };
+        let expected = Counts { settled: 10, delivered: 2, delivered_beyond: 2, rejected: 0, in_flight: 3, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
         acks.delivered(10);
-        let expected = Counts { settled: 12, delivered: 3, delivered_beyond: 1, rejected: 0, in_flight: 2 };
+        let expected = Counts { settled: 12, delivered: 3, delivered_beyond: 1, rejected: 0, in_flight: 2, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
         acks.failed(12, RDKafkaErrorCode::MessageSizeTooLarge);
         acks.delivered(14);
         assert_eq!(acks.counts().settled, 12, "a failed line is a hole");
         assert_eq!(acks.take_failed(), [Unacknowledged { line: 12, code: RDKafkaErrorCode::MessageSizeTooLarge }]);
         acks.passed(12, true);
-        let expected = Counts { settled: 15, delivered: 4, delivered_beyond: 0, rejected: 1, in_flight: 0 };
+        let expected = Counts { settled: 15, delivered: 4, delivered_beyond: 0, rejected: 1, in_flight: 0, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
     }
 
     #[test]
     fn the_waiter_is_woken_by_room_and_by_failure() {
         let acks = Acks::new(0);
-        (0..3).for_each(|line| acks.sent(line));
+        (0..3).for_each(|line| drop(acks.sent(line)));
         let mut context = Context::from_waker(Waker::noop());
-        let mut waiting = pin!(acks.until_in_flight(1));
+        let mut waiting = pin!(acks.until(Room { in_flight: 1, settled: 0 }));
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         acks.delivered(0);
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         acks.delivered(1);
         assert!(waiting.as_mut().poll(&mut context).is_ready());
-        let mut waiting = pin!(acks.until_in_flight(0));
+        let mut waiting = pin!(acks.until(Room::EMPTY));
         assert!(waiting.as_mut().poll(&mut context).is_pending());
         acks.failed(2, RDKafkaErrorCode::MessageTimedOut);
         assert!(waiting.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn the_position_lies_between_marks() {
+        let acks = Acks::new(10);
+        acks.mark(20, 1000);
+        acks.mark(40, 2000);
+        assert_eq!(acks.position(), 0);
+        (10..15).for_each(|line| acks.passed(line, false));
+        assert_eq!(acks.position(), 500);
+        (15..30).for_each(|line| acks.passed(line, false));
+        assert_eq!(acks.position(), 1500);
+        (30..40).for_each(|line| acks.passed(line, false));
+        assert_eq!(acks.position(), 2000);
     }
 
     proptest! {
         #[test]
         fn any_order_settles_everything(order in Just((0_u64..60).collect::<Vec<_>>()).prop_shuffle(), skipped in 0_u64..9) {
             let acks = Acks::new(skipped);
-            (0..60).for_each(|line| acks.sent(skipped + line));
+            for line in 0..60 {
+                acks.sent(skipped + line);
+            }
             let mut done = std::collections::BTreeSet::new();
             for line in order {
                 acks.delivered(skipped + line);
