@@ -262,24 +262,29 @@ mod tests {
         }
         acks.delivered(11);
         acks.delivered(13);
-        let expected = Counts { settled: 10, delivered: 2, delivered_beyond: 2, rejected: 0, in_flight: 3, ..Counts::default() };
+        let expected =
+            Counts { settled: 10, delivered: 2, delivered_beyond: 2, rejected: 0, in_flight: 3, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
         acks.delivered(10);
-        let expected = Counts { settled: 12, delivered: 3, delivered_beyond: 1, rejected: 0, in_flight: 2, ..Counts::default() };
+        let expected =
+            Counts { settled: 12, delivered: 3, delivered_beyond: 1, rejected: 0, in_flight: 2, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
         acks.failed(12, RDKafkaErrorCode::MessageSizeTooLarge);
         acks.delivered(14);
         assert_eq!(acks.counts().settled, 12, "a failed line is a hole");
         assert_eq!(acks.take_failed(), [Unacknowledged { line: 12, code: RDKafkaErrorCode::MessageSizeTooLarge }]);
         acks.passed(12, true);
-        let expected = Counts { settled: 15, delivered: 4, delivered_beyond: 0, rejected: 1, in_flight: 0, ..Counts::default() };
+        let expected =
+            Counts { settled: 15, delivered: 4, delivered_beyond: 0, rejected: 1, in_flight: 0, ..Counts::default() };
         assert_eq!(acks.counts(), expected);
     }
 
     #[test]
     fn the_waiter_is_woken_by_room_and_by_failure() {
         let acks = Acks::new(0);
-        (0..3).for_each(|line| drop(acks.sent(line)));
+        for line in 0..3 {
+            acks.sent(line);
+        }
         let mut context = Context::from_waker(Waker::noop());
         let mut waiting = pin!(acks.until(Room { in_flight: 1, settled: 0 }));
         assert!(waiting.as_mut().poll(&mut context).is_pending());

@@ -62,8 +62,7 @@ async fn check(
         let batch = batch.map_err(Failure::failed)?;
         for index in 0..batch.len() {
             let text = batch.line(index);
-            let parsed =
-                if batch.overlong { Err(BadLine::TooLong(LINE_BYTES_MAX)) } else { parser.parse(text) };
+            let parsed = if batch.overlong { Err(BadLine::TooLong(LINE_BYTES_MAX)) } else { parser.parse(text) };
             match parsed {
                 Ok(Some(record)) => {
                     checked.records += 1;

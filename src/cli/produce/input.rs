@@ -181,7 +181,9 @@ impl InputError {
                 format!("{source} is not {packing}, though its name says so; rename it, or pack it again")
             }
             Fault::Skip { wanted } => {
-                format!("the input ends after line {line}, so --skip-lines {wanted} cannot be right; is it the same input?")
+                format!(
+                    "the input ends after line {line}, so --skip-lines {wanted} cannot be right; is it the same input?"
+                )
             }
         };
         Self { fault }

@@ -342,7 +342,7 @@ mod tests {
     fn rate_and_time_to_go_follow_the_last_ten_seconds() {
         let mut meter = Meter::new(at(0.0), Some(1_000_000));
         assert_eq!((meter.rate(), meter.eta()), (None, None));
-        for second in 1..=20 {
+        for second in 1_u32..=20 {
             meter.record(at(f64::from(second)), u64::from(second.min(10)) * 1000, u64::from(second.min(10)) * 50_000);
         }
         assert_eq!(meter.rate(), Some(0.0), "nothing came in the last ten seconds");
@@ -404,9 +404,19 @@ mod tests {
 
     #[test]
     fn the_summary_says_where_to_go_on() {
-        let counts = Counts { settled: 500, delivered: 510, delivered_beyond: 10, rejected: 0, in_flight: 5, ..Counts::default() };
+        let counts = Counts {
+            settled: 500,
+            delivered: 510,
+            delivered_beyond: 10,
+            rejected: 0,
+            in_flight: 5,
+            ..Counts::default()
+        };
         let summary = Summary::new(Outcome::Interrupted, counts, 0, Duration::from_secs(75), Some(4.26));
-        assert_eq!(summary.sentence(), "510 records delivered in 1m 15s, 6.8/s, peak lag 4.3 s, 0 rejected, 5 in doubt");
+        assert_eq!(
+            summary.sentence(),
+            "510 records delivered in 1m 15s, 6.8/s, peak lag 4.3 s, 0 rejected, 5 in doubt"
+        );
         assert_eq!(
             summary.resume_sentence(),
             "resume with --skip-lines 500 and the same input (up to 15 records are then written a second time)"
@@ -416,7 +426,14 @@ mod tests {
 
     #[test]
     fn times_are_as_long_as_they_need_to_be() {
-        for (seconds, text) in [(0.04, "0.0s"), (8.44, "8.4s"), (59.9, "59s"), (200.0, "3m 20s"), (7500.0, "2h 05m"), (273_600.0, "3d 04h")] {
+        for (seconds, text) in [
+            (0.04, "0.0s"),
+            (8.44, "8.4s"),
+            (59.9, "59s"),
+            (200.0, "3m 20s"),
+            (7500.0, "2h 05m"),
+            (273_600.0, "3d 04h"),
+        ] {
             assert_eq!(clock(Duration::from_secs_f64(seconds)), text);
         }
     }

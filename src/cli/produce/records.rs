@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// What a line of the input is.
@@ -49,8 +49,13 @@ pub(super) enum BadLine {
     /// Not the JSON that was announced.
     #[error("{0}")]
     Json(String),
+    /// Not an object in an `ndjson` line.
+    #[error("it is no JSON object {{\"value\": …}} (for lines that are values themselves use --format lines)")]
+    NoObject,
     /// No "value" in an `ndjson` line.
-    #[error("it has no \"value\" (write null for a tombstone; for lines that are values themselves use --format lines)")]
+    #[error(
+        "it has no \"value\" (write null for a tombstone; for lines that are values themselves use --format lines)"
+    )]
     NoValue,
     /// `--key-field` found nothing.
     #[error("it has no field {0:?} to take the key from (--key-field)")]
@@ -102,7 +107,12 @@ impl Parser {
     }
 
     fn parse_object<'a>(&self, line: &'a [u8]) -> Result<Record<'a>, BadLine> {
-        let raw: RawRecord<'a> = serde_json::from_slice(without_bom(line)).map_err(|error| json_error(&error))?;
+        let line = without_bom(line);
+        // serde would take `["k", "v"]` for the fields in their order.
+        if line.trim_ascii_start().first() != Some(&b'{') {
+            return Err(BadLine::NoObject);
+        }
+        let raw: RawRecord<'a> = serde_json::from_slice(line).map_err(|error| json_error(&error))?;
         let raw_value = raw.value.ok_or(BadLine::NoValue)?;
         let given = raw.key.map(bytes_of).transpose()?.flatten();
         let key = match (&self.key_field, given) {
@@ -352,7 +362,8 @@ mod tests {
     #[test]
     fn ndjson_gives_every_part() {
         let parser = Parser::new(Format::Ndjson, None);
-        let line = br#"{"key":"k","value":{"a": 1.50},"headers":{"h":"x","n":null},"partition":3,"timestamp":1700000000123}"#;
+        let line =
+            br#"{"key":"k","value":{"a": 1.50},"headers":{"h":"x","n":null},"partition":3,"timestamp":1700000000123}"#;
         let record = parser.parse(line).unwrap().unwrap();
         assert_eq!(record.key, bytes("k"));
         assert_eq!(record.value, bytes("{\"a\": 1.50}"), "the text as it stands, digits and blanks included");
@@ -415,8 +426,9 @@ mod tests {
             (br#"{"value":1,"partition":"x"}"#, "invalid type"),
             (br#"{"value":1,"headers":{"a":1}}"#, "invalid type"),
             (br#"{"value":"\ud800"}"#, "hex escape in a text"),
-            (b"[]", "invalid"),
-            (b"\xff\xff", "expected value"),
+            (b"[\"k\",\"v\"]", "no JSON object"),
+            (b"\xff\xff", "no JSON object"),
+            (b"{\xff}", "key must be a string"),
         ] {
             let error = parser.parse(line).unwrap_err().to_string();
             assert!(error.contains(expected), "{:?}: {error}", String::from_utf8_lossy(line));
@@ -439,10 +451,7 @@ mod tests {
         for line in [r#"{"customer":{}}"#, r#"{"customer":"c1"}"#, "{}"] {
             assert_eq!(lines.parse(line.as_bytes()), Err(BadLine::NoKey("customer.id".into())), "{line}");
         }
-        assert_eq!(
-            lines.parse(br#"{"customer":{"id":null}}"#),
-            Err(BadLine::NullKey("customer.id".into()))
-        );
+        assert_eq!(lines.parse(br#"{"customer":{"id":null}}"#), Err(BadLine::NullKey("customer.id".into())));
         for line in ["", "text", "[1]", r#"{"customer":{"id":1}} trailing"#, r#"{"customer":{"id":1}"#] {
             assert!(matches!(lines.parse(line.as_bytes()), Err(BadLine::Json(_))), "{line}");
         }

@@ -34,14 +34,18 @@ pub(super) fn reason(code: Code, topic: &str) -> String {
             "the record is larger than allowed; raise max.message.bytes of topic {topic} and -X message.max.bytes=… here"
         ),
         Code::InvalidTimestamp => {
-            format!("the broker refuses its timestamp (message.timestamp.before.max.ms or …after.max.ms of topic {topic})")
+            format!(
+                "the broker refuses its timestamp (message.timestamp.before.max.ms or …after.max.ms of topic {topic})"
+            )
         }
         Code::InvalidRecord | Code::InvalidDifferentRecord => {
             format!("the broker refuses the record; a compacted topic ({topic}) takes none without a key")
         }
         Code::UnknownPartition => format!("topic {topic} does not have the partition that it names"),
         Code::TopicAuthorizationFailed => {
-            format!("writing to topic {topic} is not allowed; grant it: kafka-acls.sh --add --operation Write --topic {topic} …")
+            format!(
+                "writing to topic {topic} is not allowed; grant it: kafka-acls.sh --add --operation Write --topic {topic} …"
+            )
         }
         Code::ClusterAuthorizationFailed => format!(
             "idempotent writing is not allowed on this cluster; grant Write on topic {topic} (or IdempotentWrite on an \
@@ -54,7 +58,9 @@ pub(super) fn reason(code: Code, topic: &str) -> String {
             "no broker acknowledged it in time (-X delivery.timeout.ms=…); is the partition's leader up?".to_owned()
         }
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
-            format!("topic {topic} has fewer replicas in sync than min.insync.replicas; bring the brokers back, then resume")
+            format!(
+                "topic {topic} has fewer replicas in sync than min.insync.replicas; bring the brokers back, then resume"
+            )
         }
         other => other.to_string(),
     }

@@ -56,9 +56,8 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), Failure> {
     let acks = Arc::new(Acks::new(skip));
     let client = Arc::new(Client::new(target, Arc::clone(&acks), opened.valve.clone())?);
     let parser = Parser::new(plan.format, plan.key_field.as_deref());
-    let mut sender = Sender::new(
-        Arc::clone(&client), opened.valve.clone(), Arc::clone(&acks), parser, rejects, &target.topic,
-    );
+    let mut sender =
+        Sender::new(Arc::clone(&client), opened.valve.clone(), Arc::clone(&acks), parser, rejects, &target.topic);
     sender.count_older_than(session::oldest_kept(&opened.topic, SystemClock.unix_millis()));
     let mut watch = Watch {
         valve: opened.valve,
@@ -162,7 +161,8 @@ impl Watch {
             Ended::Interrupted | Ended::Deadline | Ended::Checkpoint(_) => {
                 let on_its_way = self.acks.counts().in_flight;
                 if on_its_way > 0 {
-                    self.reporter.note(&format!("stopping: {on_its_way} records are on their way; again to end at once"));
+                    self.reporter
+                        .note(&format!("stopping: {on_its_way} records are on their way; again to end at once"));
                 }
                 Some(FLUSH_PATIENCE)
             }
@@ -295,7 +295,8 @@ impl Saver {
     }
 
     fn step(&mut self, now: Instant, settled: u64) -> Result<(), CheckpointError> {
-        if self.next.is_some_and(|next| now < next) || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        if self.next.is_some_and(|next| now < next) || self.saving.as_ref().is_some_and(|saving| !saving.is_finished())
+        {
             return Ok(());
         }
         self.next = Some(now + SAVE_EVERY);

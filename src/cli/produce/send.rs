@@ -85,10 +85,7 @@ impl Sender {
     ///
     /// # Errors
     /// Why it stopped. Records before that place may still be on their way.
-    pub(super) async fn run(
-        &mut self,
-        lines: &mut mpsc::Receiver<Result<Batch, InputError>>,
-    ) -> Result<(), SendError> {
+    pub(super) async fn run(&mut self, lines: &mut mpsc::Receiver<Result<Batch, InputError>>) -> Result<(), SendError> {
         while let Some(batch) = lines.recv().await {
             self.send_batch(Arc::new(batch?)).await?;
         }
@@ -143,13 +140,17 @@ impl Sender {
 
     /// As many records as one permit is asked for, up to a line that is no record.
     fn parse<'a>(&self, batch: &'a Batch, start: usize) -> Part<'a> {
-        let (most, most_bytes) = permit(self.valve.limiter().limit(), self.valve.limiter().byte_limit().map(|rate| rate.get()));
+        let (most, most_bytes) =
+            permit(self.valve.limiter().limit(), self.valve.limiter().byte_limit().map(|rate| rate.get()));
         let mut part = Part { records: Vec::with_capacity(most), blank: Vec::new(), bad: None, bytes: 0, end: start };
         while part.end < batch.len() && part.records.len() < most && part.bytes < most_bytes {
             let index = part.end;
             part.end += 1;
-            let parsed =
-                if batch.overlong { Err(BadLine::TooLong(LINE_BYTES_MAX)) } else { self.parser.parse(batch.line(index)) };
+            let parsed = if batch.overlong {
+                Err(BadLine::TooLong(LINE_BYTES_MAX))
+            } else {
+                self.parser.parse(batch.line(index))
+            };
             match parsed {
                 Ok(Some(record)) => {
                     part.bytes += record.size();

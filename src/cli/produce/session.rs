@@ -6,7 +6,8 @@ use lagvalve::clock::{Clock, Instant, SystemClock};
 use lagvalve::id::{GroupId, Topic};
 use lagvalve::kafka::{Observer, TopicInfo};
 use lagvalve::lag::{GroupAdmin, GroupState, ReadError, ReadFault, SourceError};
-use lagvalve::units::HumanCount;
+use lagvalve::producer::Valve;
+use lagvalve::units::{HumanCount, RateLimit};
 
 use super::args::Target;
 use super::progress::clock;
@@ -34,6 +35,16 @@ pub(super) async fn topic(observer: &Observer, name: &str) -> Result<TopicInfo, 
         ReadFault::Unavailable => Failure::unreachable(error),
         _ => Failure::failed(error),
     })
+}
+
+/// Starts the loop.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn open_valve(target: &Target) -> Result<Valve, Failure> {
+    let limit = target.settings.max_rate.map_or(RateLimit::Unlimited, RateLimit::At);
+    let (valve, _driver) = Valve::manual(target.settings.name.clone(), limit);
+    Ok(valve)
 }
 
 /// Waits until every protected group exists, for `patience` at most; says every ten seconds what it waits for.
