@@ -31,5 +31,17 @@ pub mod estimate;
 // ---- control
 pub mod control;
 
+// ---- actuate
+pub mod limiter;
+#[cfg(feature = "producer")]
+pub mod producer;
+
 // ---- composition
 pub mod agent;
+
+#[cfg(feature = "producer")]
+pub use agent::Agent;
+pub use agent::{Mode, ProtectedGroup, Start, TickRecord, ValveSettings};
+pub use control::BoundBy;
+#[cfg(feature = "producer")]
+pub use producer::{Throttled, ThrottledProducer, TrySendError, Valve};

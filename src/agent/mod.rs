@@ -1,12 +1,20 @@
 //! The agent: one turn of the loop as a pure function ([`ValveLoop`]), and what turns it.
 
+#[cfg(feature = "producer")]
+mod builder;
 mod explain;
 mod group;
 mod record;
+#[cfg(feature = "producer")]
+mod run;
 mod settings;
 mod tick;
 
+#[cfg(feature = "producer")]
+pub use builder::{StartError, ValveBuilder};
 pub use explain::explain;
 pub use record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality, TickRecord};
+#[cfg(feature = "producer")]
+pub use run::Agent;
 pub use settings::{Mode, OnSignalLost, ProtectedGroup, Start, ValveSettings};
 pub use tick::{TickInput, ValveLoop};

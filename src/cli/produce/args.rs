@@ -145,7 +145,8 @@ impl ProduceArgs {
         connection.properties = self.connect.property_map();
         let mut settings = ValveSettings::new(format!("produce-{topic}"), vec![topic.as_str().into()]);
         settings.protect = self.connect.protected_groups();
-        settings.start = Start::Slow;
+        // Without a group there is nothing to watch before the start.
+        settings.start = if self.unprotected { Start::Open } else { Start::Slow };
         settings.initial_rate = self.initial_rate;
         settings.min_rate = self.min_rate;
         settings.max_rate = self.max_rate;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use lagvalve::agent::StartError;
 use lagvalve::clock::{Clock, Instant, SystemClock};
 use lagvalve::id::{GroupId, Topic};
 use lagvalve::kafka::{Observer, TopicInfo};
 use lagvalve::lag::{GroupAdmin, GroupState, ReadError, ReadFault, SourceError};
 use lagvalve::producer::Valve;
-use lagvalve::units::{HumanCount, RateLimit};
+use lagvalve::units::HumanCount;
 
 use super::args::Target;
 use super::progress::clock;
@@ -37,14 +38,17 @@ pub(super) async fn topic(observer: &Observer, name: &str) -> Result<TopicInfo, 
     })
 }
 
-/// Starts the loop.
+/// Starts the loop, which watches the groups for two polls first.
 ///
 /// # Errors
 /// As [`connect`].
 pub(super) async fn open_valve(target: &Target) -> Result<Valve, Failure> {
-    let limit = target.settings.max_rate.map_or(RateLimit::Unlimited, RateLimit::At);
-    let (valve, _driver) = Valve::manual(target.settings.name.clone(), limit);
-    Ok(valve)
+    let builder = Valve::builder().connection(target.connection.clone()).settings(target.settings.clone());
+    builder.start().await.map_err(|error| match error {
+        StartError::Cluster(error) => failure_of(error),
+        StartError::Settings { what } => Failure::usage(what),
+        error => Failure::failed(error),
+    })
 }
 
 /// Waits until every protected group exists, for `patience` at most; says every ten seconds what it waits for.
