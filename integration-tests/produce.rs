@@ -1,15 +1,17 @@
 //! `lagvalve produce` as a program, against an embedded broker: nothing lost, nothing out of order, every ending said.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use krafka::error::ErrorCode;
 use krafka::testing::{ApiKey, Control, FakeBroker};
 use lagvalve::clock::{Clock, SystemClock};
+use program::{Launch, PATIENCE};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -289,7 +291,6 @@ async fn a_maximum_rate_is_kept() {
 }
 
 const TOPIC: &str = "orders";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker with a topic, and a folder.
 struct Bench {
@@ -348,165 +349,6 @@ impl Bench {
         let values = self.values();
         let distinct: HashSet<&String> = values.iter().collect();
         assert_eq!((values.len(), distinct.len()), (count, count));
-    }
-}
-
-/// A program about to start. Everything about it blocks; the broker has threads of its own.
-struct Launch {
-    command: Command,
-}
-
-impl Launch {
-    fn new(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lagvalve"));
-        command.arg("produce").args(arguments).env("NO_COLOR", "1");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command }
-    }
-
-    fn start(mut self) -> Running {
-        let mut child = self.command.spawn().unwrap();
-        Running {
-            stdin: child.stdin.take(),
-            stdout: Some(lines_of(child.stdout.take().unwrap())),
-            stderr: lines_of(child.stderr.take().unwrap()),
-            child,
-            seen: Output::default(),
-        }
-    }
-
-    /// Runs it to its end with `text` as its whole input.
-    fn fed(self, text: impl Into<String>) -> Output {
-        let mut running = self.start();
-        let (mut stdin, text) = (running.stdin.take().unwrap(), text.into());
-        // A program that stops early closes its end of the pipe.
-        std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
-        running.ends()
-    }
-
-    /// Runs it to its end without input.
-    fn ends(self) -> Output {
-        self.start().ends()
-    }
-}
-
-/// The lines of a pipe; it is closed when the receiver is dropped and one more line comes.
-fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).lines() {
-            if sender.send(line.unwrap() + "\n").is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-struct Running {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: Option<Receiver<String>>,
-    stderr: Receiver<String>,
-    seen: Output,
-}
-
-impl Running {
-    fn write(&mut self, text: &str) {
-        self.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Waits for one more line of standard output with `part`.
-    fn line_with(&mut self, part: &str) {
-        loop {
-            let line = self.stdout.as_ref().unwrap().recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|error| panic!("no line with {part}: {error} {:#?}", self.seen));
-            self.seen.stdout.push_str(&line);
-            if line.contains(part) {
-                return;
-            }
-        }
-    }
-
-    /// The same of standard error.
-    fn error_line_with(&mut self, part: &str) {
-        loop {
-            let line = self.stderr.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|error| panic!("no line with {part}: {error} {:#?}", self.seen));
-            self.seen.stderr.push_str(&line);
-            if line.contains(part) {
-                return;
-            }
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-
-    fn close_output(&mut self) {
-        self.stdout = None;
-    }
-
-    fn ends(mut self) -> Output {
-        self.stdin = None;
-        let mut drain = |lines: &Receiver<String>, into: &mut String| {
-            loop {
-                match lines.recv_timeout(PATIENCE) {
-                    Ok(line) => into.push_str(&line),
-                    Err(RecvTimeoutError::Disconnected) => return,
-                    Err(RecvTimeoutError::Timeout) => {
-                        let _ = self.child.kill();
-                        panic!("the program does not end: {into}");
-                    }
-                }
-            }
-        };
-        if let Some(stdout) = &self.stdout {
-            drain(stdout, &mut self.seen.stdout);
-        }
-        drain(&self.stderr, &mut self.seen.stderr);
-        self.seen.code = self.child.wait().unwrap().code();
-        std::mem::take(&mut self.seen)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Fails when it has ended, as it should have.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What a program said, and how it ended.
-#[derive(Debug, Default)]
-struct Output {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Output {
-    #[track_caller]
-    fn exits(&self, code: i32) -> &Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    #[track_caller]
-    fn says(&self, part: &str) -> &Self {
-        assert!(self.stderr.contains(part), "{part}: {self:#?}");
-        self
-    }
-
-    /// The last line of standard output.
-    #[track_caller]
-    fn summary(&self) -> Value {
-        let last: Value = serde_json::from_str(self.stdout.lines().last().expect("a line")).unwrap();
-        assert_eq!(last["event"], "summary");
-        last
     }
 }
 

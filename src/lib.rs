@@ -39,6 +39,14 @@ pub mod producer;
 // ---- composition
 pub mod agent;
 
+// ---- around it
+#[cfg(feature = "sidecar")]
+pub mod config;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
+#[cfg(feature = "sidecar")]
+pub mod telemetry;
+
 #[cfg(feature = "producer")]
 pub use agent::Agent;
 pub use agent::{Mode, ProtectedGroup, Start, TickRecord, ValveSettings};

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "producer")]
 mod builder;
+mod dither;
 mod explain;
 mod group;
 mod record;
@@ -12,6 +13,7 @@ mod tick;
 
 #[cfg(feature = "producer")]
 pub use builder::{StartError, ValveBuilder};
+pub use dither::poll_delay;
 pub use explain::explain;
 pub use record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality, TickRecord};
 #[cfg(feature = "producer")]

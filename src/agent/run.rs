@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use super::dither::poll_delay;
 use super::record::{GroupVerdict, TickRecord};
 use super::settings::{Mode, ValveSettings};
 use super::tick::{TickInput, ValveLoop};
@@ -148,21 +149,24 @@ struct Cluster {
 impl Cluster {
     async fn run(mut self, mut driven: Vec<Driven>, stopped: oneshot::Receiver<()>) {
         tokio::pin!(stopped);
-        let mut timer = interval(self.poll);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut polls, mut next) = (0, Instant::now());
         let mut reported = None;
         loop {
             tokio::select! {
                 biased;
                 _ = &mut stopped => break,
                 () = drop_closed(&mut driven) => if driven.is_empty() { break },
-                () = async { timer.tick().await; } => {
+                () = sleep_until(next) => {
+                    polls += 1;
+                    next += Duration::from_secs_f64(poll_delay(self.poll.as_secs_f64(), polls));
                     let snapshot = tokio::select! {
                         biased;
                         _ = &mut stopped => break,
                         () = drop_closed(&mut driven) => if driven.is_empty() { break } else { continue },
                         snapshot = self.poll() => snapshot,
                     };
+                    // A poll that took longer than the interval is not made up for.
+                    next = next.max(Instant::now());
                     report(&mut reported, snapshot.as_ref().err());
                     self.turn(&mut driven, snapshot.ok().as_ref());
                 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use lagvalve::agent::ProtectedGroup;
+use lagvalve::config::{TOPIC_NAME_RULE, is_topic_name};
 
 use super::exit::Failure;
 
@@ -19,7 +20,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) bootstrap_servers: Vec<String>,
 
     /// Topic that the rate is for; repeat for several that share it
-    #[arg(short, long = "topic", value_name = "TOPIC")]
+    #[arg(short, long = "topic", value_name = "TOPIC", value_parser = topic_name)]
     pub(crate) topics: Vec<String>,
 
     /// Consumer group that governs, and the lag to hold in seconds of its own work [default: 2s]; repeatable
@@ -30,7 +31,7 @@ pub(crate) struct ConnectArgs {
     #[arg(short = 'X', value_name = "KEY=VALUE")]
     pub(crate) properties: Vec<Property>,
 
-    /// Configuration file with clusters and valves; flags above go before it
+    /// Configuration file with clusters and valves; -b and -X go before it
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
@@ -63,6 +64,11 @@ impl ConnectArgs {
         }
         Err(Failure::usage(format!("{} needed (or --config FILE)", missing.join(" and "))))
     }
+}
+
+/// Refuses what no cluster takes, before any is asked.
+fn topic_name(text: &str) -> Result<String, String> {
+    if is_topic_name(text) { Ok(text.to_owned()) } else { Err(format!("a topic is {TOPIC_NAME_RULE}")) }
 }
 
 /// `GROUP` or `GROUP:LAG`.

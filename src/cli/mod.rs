@@ -1,14 +1,22 @@
 //! The command line: one file a sub-command. Results go to standard output, everything else to standard error.
 
+mod check;
 mod completions;
 mod connect;
 // mod demo;
+mod engine;
 mod exit;
+mod observe;
 mod output;
+mod plan;
+mod preflight;
 mod produce;
+mod run;
 mod signals;
+mod watching;
 
 use clap::{Parser, Subcommand};
+use lagvalve::telemetry::{self, LogFormat};
 
 pub(crate) use exit::Failure;
 
@@ -19,10 +27,27 @@ pub(crate) use exit::Failure;
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// How lines of the log look
+    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = true, value_name = "text|json")]
+    log_format: LogStyle,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum LogStyle {
+    #[default]
+    Text,
+    Json,
 }
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run the agent: observe, decide, and serve state and metrics over HTTP
+    Run(run::RunArgs),
+    /// Watch topics and groups and say what a valve would have done; limits nothing
+    Observe(observe::ObserveArgs),
+    /// Check a configuration file without connecting anywhere
+    Check(check::CheckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     // Demo(demo::DemoArgs),
@@ -34,15 +59,34 @@ enum Command {
 ///
 /// Wrong options end the process with 2 and help with 0, by clap itself.
 pub(crate) fn run() -> Result<(), Failure> {
-    match Cli::parse().command {
+    let Cli { command, log_format } = Cli::parse();
+    start_log(&command, log_format)?;
+    match command {
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Observe(args) => block_on(observe::run(args)),
+        Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         // Command::Demo(args) => block_on(demo::run(args)),
         Command::Produce(args) => block_on(produce::run(*args)),
     }
 }
 
+/// A service tells what it does; a command at a terminal only what is wrong. What the observing client logs comes
+/// again as our own message, which says what to change.
+fn start_log(command: &Command, style: LogStyle) -> Result<(), Failure> {
+    let default =
+        if matches!(command, Command::Run(_)) { "warn,krafka=off,lagvalve=info" } else { "off,lagvalve=warn" };
+    let filter = std::env::var_os("LAGVALVE_LOG").filter(|filter| !filter.is_empty());
+    let filter = filter.map_or_else(|| default.to_owned(), |filter| filter.to_string_lossy().into_owned());
+    let format = match style {
+        LogStyle::Text => LogFormat::Text,
+        LogStyle::Json => LogFormat::Json,
+    };
+    telemetry::init_log(&filter, format, output::stderr_is_lively())
+        .map_err(|error| Failure::usage(format!("LAGVALVE_LOG: {error}")))
+}
+
 /// Runs an asynchronous command to its end.
-#[allow(dead_code)]
 fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::failed(format!("cannot start the asynchronous runtime: {error}")))?;

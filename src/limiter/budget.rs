@@ -33,17 +33,6 @@ pub struct Cost {
     pub bytes: u64,
 }
 
-impl Cost {
-    /// Sum modulo 2⁶⁴: exact again after as many subtractions.
-    pub(super) const fn wrapping_add(self, other: Self) -> Self {
-        Self { messages: self.messages.wrapping_add(other.messages), bytes: self.bytes.wrapping_add(other.bytes) }
-    }
-
-    pub(super) const fn wrapping_sub(self, other: Self) -> Self {
-        Self { messages: self.messages.wrapping_sub(other.messages), bytes: self.bytes.wrapping_sub(other.bytes) }
-    }
-}
-
 /// Which limit a refused request has to wait for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RuledBy {

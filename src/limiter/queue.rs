@@ -110,6 +110,8 @@ impl Queue {
         let id = self.next_id;
         self.next_id += 1;
         if self.waiters.is_empty() {
+            // Empty while somebody waits, so that nobody is overtaken.
+            self.reclaim(now, pool);
             self.since = Some(now);
             self.budget.save_for(now, cost);
         }
@@ -245,6 +247,17 @@ impl Queue {
     /// Ids are in order. An id that is not there has been granted: only its owner removes it otherwise.
     fn position(&self, id: u64) -> Result<usize, usize> {
         self.waiters.binary_search_by_key(&id, |waiter| waiter.id)
+    }
+}
+
+impl Cost {
+    /// Sum modulo 2⁶⁴: exact again after as many subtractions.
+    const fn wrapping_add(self, other: Self) -> Self {
+        Self { messages: self.messages.wrapping_add(other.messages), bytes: self.bytes.wrapping_add(other.bytes) }
+    }
+
+    const fn wrapping_sub(self, other: Self) -> Self {
+        Self { messages: self.messages.wrapping_sub(other.messages), bytes: self.bytes.wrapping_sub(other.bytes) }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
-use lagvalve::agent::{Start, ValveSettings};
+use lagvalve::agent::{Mode, Start, ValveSettings};
 use lagvalve::kafka::Connection;
 use lagvalve::units::MessagesPerSecond;
 
@@ -12,6 +12,7 @@ use super::input::Source;
 use super::records::Format;
 use crate::cli::connect::ConnectArgs;
 use crate::cli::exit::Failure;
+use crate::cli::plan::Plan as Wiring;
 
 /// Options of `produce`.
 #[derive(Args, Clone, Debug)]
@@ -52,9 +53,9 @@ pub(crate) struct ProduceArgs {
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Rate")]
     max_rate: Option<MessagesPerSecond>,
 
-    /// Never slower, records/s
-    #[arg(long, value_name = "RATE", value_parser = rate, default_value = "1", help_heading = "Rate")]
-    min_rate: MessagesPerSecond,
+    /// Never slower, records/s [default: 1]
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Rate")]
+    min_rate: Option<MessagesPerSecond>,
 
     /// First rate, records/s; it grows by what the groups' commits prove [default: what they are seen to take]
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Rate")]
@@ -139,50 +140,82 @@ impl ProduceArgs {
     }
 
     fn target(&self) -> Result<Target, Failure> {
-        self.check_flags()?;
-        let topic = self.connect.topics[0].clone();
-        let mut connection = Connection::new(&self.connect.bootstrap_servers.join(","));
-        connection.properties = self.connect.property_map();
-        let mut settings = ValveSettings::new(format!("produce-{topic}"), vec![topic.as_str().into()]);
-        settings.protect = self.connect.protected_groups();
+        let (connection, mut settings) = match &self.connect.config {
+            Some(_) => self.from_file()?,
+            None => self.from_flags()?,
+        };
         // Without a group there is nothing to watch before the start.
-        settings.start = if self.unprotected { Start::Open } else { Start::Slow };
-        settings.initial_rate = self.initial_rate;
-        settings.min_rate = self.min_rate;
-        settings.max_rate = self.max_rate;
-        settings.max_bytes_per_second = self.max_bytes_per_second;
+        settings.start = if settings.protect.is_empty() { Start::Open } else { Start::Slow };
+        settings.initial_rate = self.initial_rate.or(settings.initial_rate);
+        settings.min_rate = self.min_rate.unwrap_or(settings.min_rate);
+        settings.max_rate = self.max_rate.or(settings.max_rate);
+        settings.max_bytes_per_second = self.max_bytes_per_second.or(settings.max_bytes_per_second);
+        check_rates(&settings)?;
+        let topic = settings.topics[0].to_string();
         Ok(Target { connection, topic, settings, idempotent: self.idempotent })
     }
 
-    fn check_flags(&self) -> Result<(), Failure> {
-        let ConnectArgs { bootstrap_servers, topics, protect, config, .. } = &self.connect;
+    fn from_flags(&self) -> Result<(Connection, ValveSettings), Failure> {
+        let ConnectArgs { bootstrap_servers, topics, protect, .. } = &self.connect;
         let mut wrong = Vec::new();
-        if config.is_some() {
-            wrong.push("--config is not used by produce: its flags say everything".to_owned());
-        }
         if bootstrap_servers.is_empty() {
             wrong.push("-b HOST:PORT is missing: the cluster".to_owned());
         }
         match topics.len() {
             0 => wrong.push("-t TOPIC is missing: where the records go".to_owned()),
             1 => {}
-            _ => wrong.push(format!("-t is given {} times: produce writes to one topic", topics.len())),
+            count => wrong.push(format!("-t is given {count} times: produce writes to one topic")),
         }
         if protect.is_empty() && !self.unprotected {
-            wrong.push(
-                "--protect GROUP is missing: the consumer group that must keep up (or --unprotected to let none govern)"
-                    .to_owned(),
+            let text =
+                "--protect GROUP is missing: the consumer group that must keep up (or --unprotected: none governs)";
+            wrong.push(text.to_owned());
+        }
+        if !wrong.is_empty() {
+            return Err(Failure::usage(wrong.join("; ")));
+        }
+        let mut connection = Connection::new(&bootstrap_servers.join(","));
+        connection.properties = self.connect.property_map();
+        let topic = topics[0].as_str();
+        let mut settings = ValveSettings::new(format!("produce-{topic}"), vec![topic.into()]);
+        settings.protect = self.connect.protected_groups();
+        Ok((connection, settings))
+    }
+
+    /// The one valve of the file: its groups and limits hold here too.
+    fn from_file(&self) -> Result<(Connection, ValveSettings), Failure> {
+        let mut clusters = Wiring::of(&self.connect, Mode::Enforce)?.clusters;
+        let (Some(mut cluster), true) = (clusters.pop(), clusters.is_empty()) else {
+            return Err(Failure::usage("--config: produce needs a file with one cluster"));
+        };
+        let (Some(mut settings), true) = (cluster.valves.pop(), cluster.valves.is_empty()) else {
+            return Err(Failure::usage("--config: produce needs a file with one valve; or leave it out and use flags"));
+        };
+        if settings.topics.len() != 1 {
+            let text = format!(
+                "--config: valve {} has {} topics; produce writes to one",
+                settings.name,
+                settings.topics.len()
             );
+            return Err(Failure::usage(text));
         }
-        if let Some(max) = self.max_rate.filter(|max| *max < self.min_rate) {
-            wrong.push(format!("--max-rate {} is below --min-rate {}", max.get(), self.min_rate.get()));
+        settings.mode = Mode::Enforce;
+        if self.unprotected {
+            settings.protect.clear();
         }
-        if let (Some(first), Some(max)) = (self.initial_rate, self.max_rate)
-            && first > max
-        {
-            wrong.push(format!("--initial-rate {} is above --max-rate {}", first.get(), max.get()));
-        }
-        if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("; "))) }
+        Ok((cluster.connection, settings))
+    }
+}
+
+fn check_rates(settings: &ValveSettings) -> Result<(), Failure> {
+    let min = settings.min_rate;
+    let Some(max) = settings.max_rate else { return Ok(()) };
+    if max < min {
+        return Err(Failure::usage(format!("--max-rate {} is below --min-rate {}", max.get(), min.get())));
+    }
+    match settings.initial_rate.filter(|first| *first > max) {
+        Some(first) => Err(Failure::usage(format!("--initial-rate {} is above --max-rate {}", first.get(), max.get()))),
+        None => Ok(()),
     }
 }
 
@@ -244,10 +277,12 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let Err(Failure::Usage(text)) = plan("--min-rate 10 --max-rate 5 -t a -t b") else { panic!() };
-        for part in ["-b HOST:PORT", "-t is given 2 times", "--protect GROUP", "--max-rate 5 is below --min-rate 10"] {
+        let Err(Failure::Usage(text)) = plan("-t a -t b") else { panic!() };
+        for part in ["-b HOST:PORT", "-t is given 2 times", "--protect GROUP"] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        let Err(Failure::Usage(text)) = plan("-b a:1 -t a --unprotected --min-rate 10 --max-rate 5") else { panic!() };
+        assert_eq!(text, "--max-rate 5 is below --min-rate 10");
     }
 
     #[test]

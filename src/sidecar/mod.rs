@@ -1,0 +1,3 @@
+//! The sidecar: the engine for programs in any language.
+
+pub mod http;

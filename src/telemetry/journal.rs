@@ -1,0 +1,231 @@
+//! The journal: every turn of the loop, none sampled. A compact ring in memory for pages and charts, and one JSON line
+//! a tick in a file for everything else.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::agent::{GroupRecord, TickRecord};
+use crate::control::BoundBy;
+use crate::id::ValveName;
+use crate::units::RateLimit;
+
+/// One tick as a chart needs it: at most 96 bytes. Of several groups, the figures of the one that rules.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Growth of the log, messages/s.
+    pub production: Option<f32>,
+    /// The part of it that is not governed, messages/s.
+    pub live: Option<f32>,
+    /// What governed writers may send, messages/s.
+    pub rate_decided: RateLimit,
+    /// What they sent, messages/s.
+    pub rate_applied: Option<f32>,
+    /// Estimated lag, messages.
+    pub lag_messages: Option<f32>,
+    /// Estimated lag ÷ capacity, seconds.
+    pub drain_seconds: Option<f32>,
+    /// What the group could take, messages/s.
+    pub capacity: Option<f32>,
+    /// The reason that rules.
+    pub bound_by: BoundBy,
+}
+
+impl From<&TickRecord> for Point {
+    fn from(record: &TickRecord) -> Self {
+        let ruling = record.causes.iter().find_map(|cause| cause.group.as_ref());
+        let group = record.groups.iter().find(|group| Some(&group.group) == ruling).or(record.groups.first());
+        let short = |value: f64| value as f32;
+        Self {
+            at: record.at,
+            production: record.production.map(short),
+            live: record.live.map(short),
+            rate_decided: record.rate_decided,
+            rate_applied: record.rate_applied.map(short),
+            lag_messages: group.and_then(|group| group.lag_messages).map(short),
+            drain_seconds: group.and_then(|group| group.drain_seconds).map(short),
+            capacity: group.and_then(|group| group.capacity).map(short),
+            bound_by: record.bound_by,
+        }
+    }
+}
+
+/// The last ticks of one valve, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    points: VecDeque<Point>,
+}
+
+impl History {
+    /// Adds a tick and forgets the oldest beyond `capacity`.
+    pub fn push(&mut self, point: Point, capacity: usize) {
+        while self.points.len() >= capacity.max(1) {
+            self.points.pop_front();
+        }
+        self.points.push_back(point);
+    }
+
+    /// The ticks that are kept, oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Point> {
+        self.points.iter()
+    }
+}
+
+/// Keeps what happened: always in memory, and in a file where one is given.
+#[derive(Debug)]
+pub struct Journal {
+    rings: Mutex<HashMap<ValveName, History>>,
+    file: Option<JournalFile>,
+    capacity: usize,
+}
+
+impl Journal {
+    /// A journal in memory that keeps ten minutes of ticks a second, and all of them in `file`.
+    #[must_use]
+    pub fn new(file: Option<JournalFile>) -> Self {
+        Self { rings: Mutex::default(), file, capacity: RING_TICKS }
+    }
+
+    /// Notes one tick.
+    ///
+    /// # Errors
+    /// When the file cannot be written; memory has the tick all the same.
+    pub fn record(&self, record: &TickRecord) -> io::Result<()> {
+        {
+            let mut rings = self.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            rings.entry(record.valve.clone()).or_default().push(record.into(), self.capacity);
+        }
+        self.file.as_ref().map_or(Ok(()), |file| file.append(record))
+    }
+
+    /// The last ticks of `valve`; empty when there are none yet.
+    #[must_use]
+    pub fn history(&self, valve: &ValveName) -> History {
+        let rings = self.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        rings.get(valve).cloned().unwrap_or_default()
+    }
+}
+
+/// A file with one JSON object a tick. Lines are whole: each is written at once.
+#[derive(Debug)]
+pub struct JournalFile {
+    path: PathBuf,
+    writer: Mutex<BufWriter<File>>,
+    bytes: AtomicU64,
+    rotate_at: Option<u64>,
+}
+
+impl JournalFile {
+    /// Appends to `path`, which is created where it does not exist. It grows without bound.
+    ///
+    /// # Errors
+    /// When it cannot be opened for writing; the error names it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, None)
+    }
+
+    /// Appends to `journal.ndjson` in `dir`, which is created where it does not exist. At 64 MiB the file becomes
+    /// `journal.1.ndjson` in place of the one before: two files at most.
+    ///
+    /// # Errors
+    /// When the folder or the file cannot be made; the error names it.
+    pub fn open_in(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir).map_err(|error| named(dir, &error))?;
+        Self::open_with(&dir.join("journal.ndjson"), Some(ROTATE_BYTES))
+    }
+
+    fn open_with(path: &Path, rotate_at: Option<u64>) -> io::Result<Self> {
+        let file = append_to(path)?;
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len()).into();
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(BufWriter::new(file)), bytes, rotate_at })
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the error names it.
+    pub fn append(&self, record: &TickRecord) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let written = writer.write_all(&line).and_then(|()| writer.flush());
+        written.map_err(|error| named(&self.path, &error))?;
+        let bytes = self.bytes.fetch_add(line.len() as u64, Ordering::Relaxed) + line.len() as u64;
+        if self.rotate_at.is_some_and(|limit| bytes >= limit) {
+            let older = self.path.with_extension("1.ndjson");
+            std::fs::rename(&self.path, &older).map_err(|error| named(&older, &error))?;
+            *writer = BufWriter::new(append_to(&self.path)?);
+            self.bytes.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// A copy without the raw offsets, of which there may be ten thousand: for everything but the journal's file.
+#[must_use]
+pub fn without_partitions(record: &TickRecord) -> TickRecord {
+    let groups = record.groups.iter().map(slim_group).collect();
+    let TickRecord { valve, terms, causes, explain, .. } = record;
+    TickRecord {
+        v: record.v,
+        seq: record.seq,
+        at: record.at,
+        mono_ms: record.mono_ms,
+        valve: valve.clone(),
+        mode: record.mode,
+        groups,
+        production: record.production,
+        live: record.live,
+        terms: *terms,
+        rate_unbounded: record.rate_unbounded,
+        rate_decided: record.rate_decided,
+        rate_allocated: record.rate_allocated,
+        rate_applied: record.rate_applied,
+        bound_by: record.bound_by,
+        causes: causes.clone(),
+        advice: record.advice,
+        eta_seconds: record.eta_seconds,
+        signal_age_seconds: record.signal_age_seconds,
+        explain: explain.clone(),
+    }
+}
+
+fn slim_group(group: &GroupRecord) -> GroupRecord {
+    GroupRecord {
+        group: group.group.clone(),
+        state: group.state,
+        quality: group.quality,
+        coverage: group.coverage,
+        cadence_seconds: group.cadence_seconds,
+        lag_messages: group.lag_messages,
+        committed_lag: group.committed_lag,
+        drain_seconds: group.drain_seconds,
+        capacity: group.capacity,
+        set_point_seconds: group.set_point_seconds,
+        members: group.members,
+        excluded_partitions: group.excluded_partitions.clone(),
+        problem: group.problem.clone(),
+        partitions: Vec::new(),
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(|error| named(path, &error))
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// Ten minutes at one tick a second: 100 valves fit into 6 MB.
+const RING_TICKS: usize = 600;
+const ROTATE_BYTES: u64 = 64 << 20;
+
+const _: () = assert!(size_of::<Point>() <= 96);
