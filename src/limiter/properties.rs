@@ -222,7 +222,10 @@ fn a_change_of_rate_gives_no_burst_and_no_pause() {
         let mut bucket = Bucket::new(start, limit(from), DEFAULT_BURST);
         while from < unlimited && bucket.try_take(start, 1).is_ok() {}
         let changed = start + Duration::from_secs_f64(if from > 0.0 && from < unlimited { 0.5 / from } else { 1000.0 });
+        let earned = bucket.credit_at(changed);
         bucket.set_limit(changed, limit(to));
+        let kept = if from < unlimited { earned.min(bucket.size().unwrap()) } else { 0.0 };
+        assert!((bucket.credit_at(changed) - kept).abs() < 1e-9, "{from} → {to}: {earned} earned");
 
         let at_once = (0..).take_while(|_| bucket.try_take(changed, 1).is_ok()).count();
         assert!(at_once <= 1, "{from} → {to}: {at_once} at once");
