@@ -24,7 +24,7 @@ use crate::program::{Launch, Output};
 use crate::support::{Cluster, ClusterOptions, Kafka, Stop, Test, TestResult, admin, client, create_topic, env};
 
 /// The tests of this module.
-pub fn tests() -> Vec<Test> {
+pub(crate) fn tests() -> Vec<Test> {
     crate::tests![
         a_file_goes_in_as_fast_as_its_group_can_take,
         a_group_that_appears_later_is_waited_for,
@@ -178,11 +178,13 @@ async fn a_missing_acl_is_named_with_its_remedy(kafka: &Kafka) -> TestResult {
     let users = vec![("app".to_owned(), "app-secret".to_owned())];
     let cluster = kafka.own_cluster(&ClusterOptions { users, ..ClusterOptions::default() }).await?;
     create_topic(&admin(&cluster.bootstrap())?, TOPIC, 1, &[]).await?;
+    let class =
+        if cluster.jars().at_least(4, 2) { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" };
     let grant = |operation: &str| {
         let server = cluster.bootstrap();
         let flags = ["--bootstrap-server", &server, "--add", "--allow-principal", "User:app", "--topic", TOPIC];
         let flags = flags.into_iter().chain(["--operation", operation]);
-        cluster.jars().output("kafka.admin.AclCommand", flags).map_err(Stop::Failed)
+        cluster.jars().output(class, flags).map_err(Stop::Failed)
     };
     let login =
         ["security.protocol=SASL_PLAINTEXT", "sasl.mechanism=PLAIN", "sasl.username=app", "sasl.password=app-secret"];

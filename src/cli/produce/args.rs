@@ -22,7 +22,7 @@ pub(crate) struct ProduceArgs {
     connect: ConnectArgs,
 
     /// Files to read in this order, plain, gzip or zstd; - is standard input, and so is none at all
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", help_heading = "Input")]
     files: Vec<PathBuf>,
 
     /// What a line is
@@ -85,7 +85,7 @@ pub(crate) struct ProduceArgs {
     idempotent: bool,
 
     /// One JSON object a line on standard output: waiting, progress, and a summary last
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
 }
 
@@ -141,8 +141,8 @@ impl ProduceArgs {
 
     fn target(&self) -> Result<Target, Failure> {
         let (connection, mut settings) = match &self.connect.config {
-            Some(_) => self.from_file()?,
-            None => self.from_flags()?,
+            Some(_) => self.valve_of_file()?,
+            None => self.valve_of_flags()?,
         };
         // Without a group there is nothing to watch before the start.
         settings.start = if settings.protect.is_empty() { Start::Open } else { Start::Slow };
@@ -155,7 +155,7 @@ impl ProduceArgs {
         Ok(Target { connection, topic, settings, idempotent: self.idempotent })
     }
 
-    fn from_flags(&self) -> Result<(Connection, ValveSettings), Failure> {
+    fn valve_of_flags(&self) -> Result<(Connection, ValveSettings), Failure> {
         let ConnectArgs { bootstrap_servers, topics, protect, .. } = &self.connect;
         let mut wrong = Vec::new();
         if bootstrap_servers.is_empty() {
@@ -183,7 +183,7 @@ impl ProduceArgs {
     }
 
     /// The one valve of the file: its groups and limits hold here too.
-    fn from_file(&self) -> Result<(Connection, ValveSettings), Failure> {
+    fn valve_of_file(&self) -> Result<(Connection, ValveSettings), Failure> {
         let mut clusters = Wiring::of(&self.connect, Mode::Enforce)?.clusters;
         let (Some(mut cluster), true) = (clusters.pop(), clusters.is_empty()) else {
             return Err(Failure::usage("--config: produce needs a file with one cluster"));

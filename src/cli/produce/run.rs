@@ -1,7 +1,7 @@
 //! The run of `lagvalve produce`: from the flags to the exit code.
 
 use std::future::pending;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), Failure> {
         None => plan.skip_lines,
     };
     let mut signals = StopSignals::listen()?;
+    let mut deadline = pin!(after(plan.deadline));
     let mut reporter = Reporter::new(plan.json, total.is_some());
     let opened = tokio::select! {
         opened = open(target, &plan, &mut reporter) => opened?,
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), Failure> {
             reporter.note("interrupted before anything was sent");
             return Err(Failure::Interrupted);
         }
-        () = after(plan.deadline) => {
+        () = &mut deadline => {
             let text = "the time allowed (--deadline) was over before anything was sent";
             return Err(Failure::DeadlineWhileThrottled(text.to_owned()));
         }
@@ -71,7 +72,7 @@ pub(crate) async fn run(args: ProduceArgs) -> Result<(), Failure> {
         warned: Warned::default(),
         skip,
     };
-    let ended = watch.send(&plan, &mut sender, &mut signals, skip).await?;
+    let ended = watch.send(&plan, &mut sender, &mut signals, deadline).await?;
     let ended = watch.flush(ended, &mut sender, &mut signals).await;
     watch.close(ended, &plan).await
 }
@@ -127,11 +128,10 @@ impl Watch {
         plan: &Plan,
         sender: &mut Sender,
         signals: &mut StopSignals,
-        skip: u64,
+        mut deadline: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<Ended, Failure> {
-        let mut lines = input::spawn(plan.sources.clone(), skip)?;
+        let mut lines = input::spawn(plan.sources.clone(), self.skip)?;
         let mut sending = pin!(sender.run(&mut lines));
-        let mut deadline = pin!(after(plan.deadline));
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
