@@ -57,6 +57,15 @@ impl Client {
         })
     }
 
+    /// What is behind `code`: after a fatal error the client withdraws everything, and each record only says so.
+    pub(super) fn cause_of(&self, code: RDKafkaErrorCode) -> RDKafkaErrorCode {
+        use RDKafkaErrorCode::{Fatal, PurgeInflight, PurgeQueue};
+        match self.producer.client().fatal_error() {
+            Some((fatal, _)) if matches!(code, Fatal | PurgeInflight | PurgeQueue) => fatal,
+            _ => code,
+        }
+    }
+
     /// Takes back what has not been sent. What is on the wire stays in doubt.
     pub(super) fn withdraw_unsent(&self) {
         self.producer.purge(PurgeConfig::default().queue());

@@ -48,8 +48,8 @@ pub(super) fn reason(code: Code, topic: &str) -> String {
             )
         }
         Code::ClusterAuthorizationFailed => format!(
-            "idempotent writing is not allowed on this cluster; grant Write on topic {topic} (or IdempotentWrite on an \
-             old cluster), or use --idempotent=false"
+            "idempotent writing is not allowed on this cluster; grant it: kafka-acls.sh --add --operation Write --topic \
+             {topic} … (before Kafka 2.8 also --operation IdempotentWrite --cluster)"
         ),
         Code::UnknownTopic | Code::UnknownTopicOrPartition => {
             format!("topic {topic} does not exist any more; create it again, then resume")

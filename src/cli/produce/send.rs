@@ -241,7 +241,7 @@ impl Sender {
         Err(SendError::Undelivered {
             input: batch.input.to_string(),
             line: batch.first_line + index as u64,
-            reason: refusal::reason(first.code, &self.topic),
+            reason: refusal::reason(self.client.cause_of(first.code), &self.topic),
         })
     }
 
