@@ -10,7 +10,7 @@ mod observe;
 mod output;
 mod plan;
 mod preflight;
-// mod produce;
+mod produce;
 mod run;
 mod signals;
 mod watching;
@@ -51,7 +51,8 @@ enum Command {
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     // Demo(demo::DemoArgs),
-    // Produce(produce::ProduceArgs),
+    /// Write lines of files or of standard input to a topic, as fast as its protected groups can take
+    Produce(Box<produce::ProduceArgs>),
 }
 
 /// Reads the command line and does what it says.
@@ -66,7 +67,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
         // Command::Demo(args) => block_on(demo::run(args)),
-        // Command::Produce(args) => block_on(produce::run(args)),
+        Command::Produce(args) => block_on(produce::run(*args)),
     }
 }
 
