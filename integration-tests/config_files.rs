@@ -182,6 +182,8 @@ fn secrets_come_from_file_or_environment_and_are_never_shown() {
         let found = problems(&sasl(line)).join("\n");
         assert!(found.contains(words) && !found.contains("hush"), "{line}: {found}");
     }
+    let found = problems(&format!("{SMALL}[clusters.main.properties]\n\"sasl.pasword\" = \"hush\"\n")).join("\n");
+    assert!(found.contains("sasl.pasword") && !found.contains("hush"), "{found}");
     // An unfinished text: the parser's own message would quote the line.
     let found = problems(&sasl("password = \"hush")).join("\n");
     assert!(found.contains("not TOML") && found.contains("line 11") && !found.contains("hush"), "{found}");
