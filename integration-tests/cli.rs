@@ -60,7 +60,7 @@ fn mistakes_on_the_command_line_end_with_2_and_say_what_to_write() {
         (&["observe", "--protect", "billing:fast"], "billing:2s"),
         (&["observe", "--protect", "billing:2d"], "outside 100ms..1h"),
         (&["observe", "-t", "bad topic"], "a topic is 1 to 249 of letters"),
-        (&["observe", "-X", "novalue"], "KEY=VALUE"),
+        (&["observe", "-X", "novalue"], "write key=value"),
         (&["observe", "--for", "ten"], "--for"),
         (&["observe", "-b", "a:1", "-t", "t", "--protect", "g", "-X", "no.such.property=1"], "no.such.property"),
         (&["observe", "--config", "/nonexistent/agent.toml"], "/nonexistent/agent.toml"),
@@ -84,10 +84,13 @@ fn mistakes_on_the_command_line_end_with_2_and_say_what_to_write() {
 #[test]
 fn a_secret_on_the_command_line_is_not_repeated() {
     let connection = ["-b", "a:1", "-t", "t", "--protect", "g", "-X", "security.protocol=SASL_SSL"];
-    let secret = ["-X", "sasl.mechanism=GSSAPI", "-X", "sasl.password=hush-hush"];
-    let (code, out, error) = run(&[&["observe"][..], &connection, &secret].concat());
-    assert_eq!(code, 2, "{error}");
-    assert!(!error.contains("hush-hush") && out.is_empty(), "{error}");
+    let wrong = ["-X", "sasl.mechanism=GSSAPI", "-X", "sasl.password=hush-hush"];
+    let misspelt = ["-X", "security.protocol=PLAINTEXT", "-X", "sasl.pasword=hush-hush"];
+    for secret in [wrong, misspelt] {
+        let (code, out, error) = run(&[&["observe"][..], &connection, &secret].concat());
+        assert_eq!(code, 2, "{error}");
+        assert!(!error.contains("hush-hush") && out.is_empty(), "{error}");
+    }
 }
 
 #[test]

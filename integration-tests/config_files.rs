@@ -160,16 +160,16 @@ fn secrets_come_from_file_or_environment_and_are_never_shown() {
         format!("{SMALL}[clusters.main.sasl]\nmechanism = \"SCRAM-SHA-512\"\nusername = \"u\"\n{password}\n")
     };
     let config = parse(&sasl("password_env = \"SECRET\"")).unwrap();
-    let cluster = &config.clusters[0];
-    assert_eq!(cluster.properties["sasl.password"], "hush");
-    assert_eq!(cluster.properties["security.protocol"], "SASL_PLAINTEXT");
+    let connection = &config.clusters[0].connection;
+    assert_eq!(connection.properties["sasl.password"], "hush");
+    assert_eq!(connection.properties["security.protocol"], "SASL_PLAINTEXT");
     assert!(!format!("{config:?}").contains("hush"));
 
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("password"), "from file\n").unwrap();
     let surroundings = Surroundings { dir: folder.path(), env: &|_| None };
     let config = Config::parse(&sasl("password_file = \"password\""), &surroundings).unwrap();
-    assert_eq!(config.clusters[0].properties["sasl.password"], "from file");
+    assert_eq!(config.clusters[0].connection.properties["sasl.password"], "from file");
 
     let table = [
         ("password = \"hush\"", "use password_file or password_env"),
@@ -182,6 +182,8 @@ fn secrets_come_from_file_or_environment_and_are_never_shown() {
         let found = problems(&sasl(line)).join("\n");
         assert!(found.contains(words) && !found.contains("hush"), "{line}: {found}");
     }
+    let found = problems(&format!("{SMALL}[clusters.main.properties]\n\"sasl.pasword\" = \"hush\"\n")).join("\n");
+    assert!(found.contains("sasl.pasword") && !found.contains("hush"), "{found}");
     // An unfinished text: the parser's own message would quote the line.
     let found = problems(&sasl("password = \"hush")).join("\n");
     assert!(found.contains("not TOML") && found.contains("line 11") && !found.contains("hush"), "{found}");
@@ -196,7 +198,7 @@ fn every_setting_arrives() {
         [[valves.protect]]\ngroup = \"g\"\ntarget_lag = \"4s\"\nmax_lag = \"1m\"\nisolation = \"read_committed\"\n\
         [http]\nlisten = \"[::1]:99\"\ncontrol_token_env = \"SECRET\"\n[state]\ndir = \"s\"\n";
     let config = parse(text).unwrap();
-    assert_eq!(config.clusters[0].bootstrap_servers, ["a:1", "b:2"]);
+    assert_eq!(config.clusters[0].connection.bootstrap_servers, ["a:1", "b:2"]);
     assert_eq!(config.clusters[0].producer["linger.ms"], "20");
     let valve = &config.valves[0].settings;
     assert_eq!(valve.initial_rate.map(|rate| rate.get()), Some(2000.0));

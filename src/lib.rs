@@ -35,17 +35,17 @@ pub mod control;
 pub mod limiter;
 #[cfg(feature = "producer")]
 pub mod producer;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
+
+// ---- report
+#[cfg(feature = "sidecar")]
+pub mod telemetry;
 
 // ---- composition
 pub mod agent;
-
-// ---- around it
 #[cfg(feature = "sidecar")]
 pub mod config;
-#[cfg(feature = "sidecar")]
-pub mod sidecar;
-#[cfg(feature = "sidecar")]
-pub mod telemetry;
 
 #[cfg(feature = "producer")]
 pub use agent::Agent;

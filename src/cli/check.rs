@@ -66,9 +66,10 @@ fn describe(config: &Config) -> Vec<String> {
 }
 
 fn describe_cluster(cluster: &Cluster) -> String {
-    let protocol = cluster.properties.get("security.protocol").map_or("PLAINTEXT", String::as_str);
-    let user = cluster.properties.get("sasl.username").map_or(String::new(), |user| format!(" as {user}"));
-    format!("cluster {}: {}, {protocol}{user}", cluster.name, cluster.bootstrap_servers.join(","))
+    let connection = &cluster.connection;
+    let protocol = connection.properties.get("security.protocol").map_or("PLAINTEXT", String::as_str);
+    let user = connection.properties.get("sasl.username").map_or(String::new(), |user| format!(" as {user}"));
+    format!("cluster {}: {}, {protocol}{user}", cluster.name, connection.bootstrap())
 }
 
 fn describe_valve(cluster: &str, valve: &ValveSettings) -> Vec<String> {
@@ -136,7 +137,7 @@ fn understood(file: &str, config: &Config) -> Value {
         .iter()
         .map(|cluster| {
             json!({
-                "name": cluster.name, "bootstrap_servers": cluster.bootstrap_servers,
+                "name": cluster.name, "bootstrap_servers": cluster.connection.bootstrap_servers,
             })
         })
         .collect();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use lagvalve::agent::ProtectedGroup;
 use lagvalve::config::{TOPIC_NAME_RULE, is_topic_name};
+use lagvalve::kafka::parse_property;
 
 use super::exit::Failure;
 
@@ -124,12 +125,8 @@ impl FromStr for Property {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => {
-                Ok(Self { key: key.trim().to_owned(), value: value.to_owned() })
-            }
-            _ => Err("write KEY=VALUE, for example -X security.protocol=SASL_SSL".to_owned()),
-        }
+        let (key, value) = parse_property(text).map_err(|error| error.to_string())?;
+        Ok(Self { key, value })
     }
 }
 

@@ -1,93 +1,99 @@
-//! The valves of all clusters of a plan, running.
+//! The valves of all clusters of a plan, running: one agent a cluster.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lagvalve::agent::{TickInput, TickRecord, ValveLoop, ValveSettings};
-use lagvalve::clock::{Clock, SystemClock};
-use lagvalve::id::GroupId;
-use lagvalve::kafka::Observer;
-use lagvalve::lag::{GroupAdmin, GroupDescription, GroupWatch, OffsetSource, ReadError, Watch};
+use lagvalve::agent::{Agent, TickRecord};
+use lagvalve::producer::Valve;
 use lagvalve::telemetry::{Journal, LimiterReading, PollReading, Readings, ValveReading};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use super::plan::ClusterPlan;
 
-/// All valves, each turning once a poll. What cannot be reached is tried for ever.
+/// All valves. What cannot be reached is tried for ever.
 pub(crate) struct Engine {
-    valves: Vec<Running>,
-    tasks: JoinSet<()>,
-}
-
-struct Running {
-    cluster: String,
-    latest: watch::Receiver<Arc<TickRecord>>,
-    fresh_within: Duration,
+    agents: Arc<Agents>,
+    forwarding: JoinSet<()>,
 }
 
 impl Engine {
     /// Starts everything; connecting goes on in the background.
     pub(crate) fn start(clusters: Vec<ClusterPlan>) -> Self {
-        let mut engine = Self { valves: Vec::new(), tasks: JoinSet::new() };
-        for cluster in clusters {
-            let mut loops = Vec::new();
-            for settings in &cluster.valves {
-                let mut turning = ValveLoop::new(settings.clone());
-                let (sender, latest) = watch::channel(Arc::new(turn(&mut turning, None, &HashMap::new())));
-                let fresh_within = settings.signal_grace;
-                engine.valves.push(Running { cluster: cluster.name.clone(), latest, fresh_within });
-                loops.push((turning, sender));
-            }
-            engine.tasks.spawn(drive(cluster, loops));
-        }
-        engine
+        let run = |cluster: ClusterPlan| Running {
+            graces: cluster.valves.iter().map(|valve| valve.signal_grace).collect(),
+            name: cluster.name,
+            agent: Agent::start(cluster.connection, cluster.valves),
+        };
+        Self { agents: Arc::new(Agents(clusters.into_iter().map(run).collect())), forwarding: JoinSet::new() }
     }
 
     /// Every tick of every valve from now on, noted in `journal` on the way.
     pub(crate) fn ticks(&mut self, journal: &Arc<Journal>) -> mpsc::Receiver<Arc<TickRecord>> {
         let (sender, ticks) = mpsc::channel(TICKS_WAITING);
-        for valve in &self.valves {
-            self.tasks.spawn(forward(valve.latest.clone(), sender.clone(), Arc::clone(journal)));
+        for (_, valve, _) in self.agents.valves() {
+            self.forwarding.spawn(forward(valve.subscribe(), sender.clone(), Arc::clone(journal)));
         }
         ticks
     }
 
-    /// Stops everything.
-    pub(crate) async fn close(mut self) {
-        self.tasks.shutdown().await;
-    }
-
     /// What telemetry reads; stays valid after the engine is closed.
     pub(crate) fn readings(&self) -> Arc<dyn Readings> {
-        let valves = self.valves.iter().map(|valve| Running {
-            cluster: valve.cluster.clone(),
-            latest: valve.latest.clone(),
-            fresh_within: valve.fresh_within,
-        });
-        Arc::new(Latest { valves: valves.collect() })
+        Arc::clone(&self.agents) as _
+    }
+
+    /// Stops everything. The last limits stay in force.
+    pub(crate) async fn close(mut self) {
+        self.forwarding.shutdown().await;
+        for (_, valve, _) in self.agents.valves() {
+            valve.close().await;
+        }
     }
 }
 
-struct Latest {
-    valves: Vec<Running>,
+struct Agents(Vec<Running>);
+
+struct Running {
+    name: String,
+    agent: Agent,
+    graces: Vec<Duration>,
 }
 
-impl Readings for Latest {
+impl Agents {
+    /// Cluster, valve and how long its signal counts as fresh.
+    fn valves(&self) -> impl Iterator<Item = (&str, &Valve, Duration)> {
+        self.0.iter().flat_map(|cluster| {
+            let graced = cluster.agent.valves().iter().zip(&cluster.graces);
+            graced.map(|(valve, grace)| (cluster.name.as_str(), valve, *grace))
+        })
+    }
+}
+
+impl Readings for Agents {
     fn valves(&self) -> Vec<ValveReading> {
-        let read = |valve: &Running| ValveReading {
-            cluster: valve.cluster.clone(),
-            record: valve.latest.borrow().clone(),
-            limiter: LimiterReading::default(),
-            fresh_within: valve.fresh_within,
+        let read = |(cluster, valve, fresh_within): (&str, &Valve, Duration)| {
+            let limiter = valve.limiter();
+            ValveReading {
+                cluster: cluster.to_owned(),
+                record: valve.state(),
+                limiter: LimiterReading {
+                    waiting: limiter.waiting(),
+                    granted_total: limiter.granted_total(),
+                    throttled_seconds_total: limiter.throttled_seconds(),
+                },
+                fresh_within,
+            }
         };
-        self.valves.iter().map(read).collect()
+        Agents::valves(self).map(read).collect()
     }
 
     fn polls(&self) -> Vec<PollReading> {
-        Vec::new()
+        let read = |cluster: &Running| {
+            let cost = cluster.agent.poll_cost()?;
+            let cluster = cluster.name.clone();
+            Some(PollReading { cluster, polls_total: cost.polls, requests_total: cost.requests })
+        };
+        self.0.iter().filter_map(read).collect()
     }
 }
 
@@ -111,91 +117,5 @@ async fn forward(
     }
 }
 
-type Loops = Vec<(ValveLoop, watch::Sender<Arc<TickRecord>>)>;
-
-async fn drive(cluster: ClusterPlan, mut loops: Loops) {
-    let watch = watched(&cluster.valves);
-    let groups: Vec<GroupId> = watch.groups.iter().map(|watched| watched.group.clone()).collect();
-    let interval = cluster.valves.iter().map(|valve| valve.poll_interval).min().unwrap_or(Duration::from_secs(1));
-    let mut timer = tokio::time::interval(interval);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut observer: Option<Observer> = None;
-    let mut descriptions = HashMap::new();
-    let mut described_at = None;
-    let mut said = String::new();
-    loop {
-        timer.tick().await;
-        if observer.is_none() {
-            match Observer::connect(&cluster.connection).await {
-                Ok(connected) => {
-                    said.clear();
-                    tracing::info!(cluster = %cluster.name, "connected");
-                    observer = Some(connected);
-                }
-                Err(error) => complain(&cluster.name, &error.to_string(), &mut said),
-            }
-        }
-        let now = SystemClock.now();
-        let due = described_at.is_none_or(|at| now.since(at) >= DESCRIBE_EVERY);
-        let mut snapshot = None;
-        if let Some(observer) = &observer {
-            if due && let Ok(found) = observer.describe(&groups).await {
-                descriptions = groups.iter().cloned().zip(found).collect();
-                described_at = Some(now);
-            }
-            match observer.poll(&watch).await {
-                Ok(found) => {
-                    said.clear();
-                    snapshot = Some(found);
-                }
-                Err(error) => complain(&cluster.name, &error.to_string(), &mut said),
-            }
-        }
-        for (turning, sender) in &mut loops {
-            sender.send_replace(Arc::new(turn(turning, snapshot.as_ref(), &descriptions)));
-        }
-    }
-}
-
-fn turn(
-    turning: &mut ValveLoop,
-    snapshot: Option<&lagvalve::lag::Snapshot>,
-    descriptions: &HashMap<GroupId, Result<GroupDescription, ReadError>>,
-) -> TickRecord {
-    turning.tick(&TickInput {
-        now: SystemClock.now(),
-        unix_millis: SystemClock.unix_millis(),
-        snapshot,
-        descriptions,
-        sent_total: 0,
-    })
-}
-
-fn watched(valves: &[ValveSettings]) -> Watch {
-    let mut watch = Watch::default();
-    for valve in valves {
-        for topic in &valve.topics {
-            if !watch.topics.contains(topic) {
-                watch.topics.push(topic.clone());
-            }
-        }
-        for protect in &valve.protect {
-            let group = GroupWatch { group: protect.group.clone(), isolation: protect.isolation };
-            if !watch.groups.contains(&group) {
-                watch.groups.push(group);
-            }
-        }
-    }
-    watch
-}
-
-fn complain(cluster: &str, error: &str, said: &mut String) {
-    if said != error {
-        tracing::warn!(%cluster, %error, "lag cannot be read; trying again");
-        error.clone_into(said);
-    }
-}
-
-const DESCRIBE_EVERY: Duration = Duration::from_secs(5);
-/// Ticks that wait for a slow reader of our output; then the journal waits as well.
+/// Ticks that wait for a slow reader of our output.
 const TICKS_WAITING: usize = 64;

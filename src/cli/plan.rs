@@ -81,11 +81,11 @@ impl Plan {
         for cluster in config.clusters {
             let of_this = config.valves.iter().filter(|valve| valve.cluster == cluster.name);
             let valves: Vec<ValveSettings> = of_this.map(|valve| valve.settings.clone()).collect();
-            let mut properties = cluster.properties;
-            properties.extend(args.property_map());
-            let flags = &args.bootstrap_servers;
-            let bootstrap_servers = if flags.is_empty() { cluster.bootstrap_servers } else { flags.clone() };
-            let connection = Connection { bootstrap_servers, properties };
+            let mut connection = cluster.connection;
+            connection.properties.extend(args.property_map());
+            if !args.bootstrap_servers.is_empty() {
+                connection.bootstrap_servers.clone_from(&args.bootstrap_servers);
+            }
             if !valves.is_empty() {
                 clusters.push(ClusterPlan { name: cluster.name.to_string(), connection, valves });
             }

@@ -6,26 +6,35 @@ use std::fmt;
 use super::load::Surroundings;
 use super::raw::Section;
 use crate::id::ClusterName;
+use crate::kafka::Connection;
 
-/// One cluster. Its debug form hides the values of its properties.
+/// One cluster.
 #[derive(Clone, PartialEq)]
 pub struct Cluster {
     /// Its name.
     pub name: ClusterName,
-    /// Addresses, `host:port`; at least one.
-    pub bootstrap_servers: Vec<String>,
-    /// Connection properties by librdkafka's names; may hold secrets.
-    pub properties: BTreeMap<String, String>,
+    /// How to reach it; at least one address.
+    pub connection: Connection,
     /// Properties of producers alone, by librdkafka's names; may hold secrets.
     pub producer: BTreeMap<String, String>,
 }
 
+impl Cluster {
+    /// The connection of producers: the cluster's, and their own properties on top.
+    #[must_use]
+    pub fn producer_connection(&self) -> Connection {
+        let mut connection = self.connection.clone();
+        connection.properties.extend(self.producer.clone());
+        connection
+    }
+}
+
+/// Hides the values of the producers' properties.
 impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cluster")
             .field("name", &self.name)
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("properties", &self.properties.keys())
+            .field("connection", &self.connection)
             .field("producer", &self.producer.keys())
             .finish()
     }
@@ -63,7 +72,22 @@ pub(super) fn read(name: &str, section: &Section<'_, '_>, surroundings: &Surroun
         section.report().warn(format!("clusters.{name}: sasl PLAIN without tls sends the password in clear"));
     }
     section.finish();
-    Cluster { name: ClusterName::new(name), bootstrap_servers, properties, producer }
+    let connection = Connection { bootstrap_servers, properties };
+    let cluster = Cluster { name: ClusterName::new(name), connection, producer };
+    check_properties(section, &cluster);
+    cluster
+}
+
+/// Asks both client stacks; only once the rest is right, so that nothing is told twice.
+fn check_properties(section: &Section<'_, '_>, cluster: &Cluster) {
+    if section.report().has_problems() {
+        return;
+    }
+    if let Err(error) = cluster.connection.check() {
+        section.bad_section(&error.to_string());
+    } else if let Err(error) = cluster.producer_connection().check() {
+        section.bad_secret("producer", &error.to_string());
+    }
 }
 
 fn check_addresses(section: &Section<'_, '_>, addresses: &[String]) {

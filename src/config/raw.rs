@@ -29,6 +29,10 @@ impl<'i> Report<'i> {
         self.problems.borrow_mut().push(Problem { line, path: path.into(), message: message.into() });
     }
 
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.borrow().is_empty()
+    }
+
     pub(super) fn warn(&self, text: String) {
         self.warnings.borrow_mut().push(text);
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use krafka::auth::{AuthConfig, TlsConfig};
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 
 /// How to reach a cluster: addresses and librdkafka properties.
 ///
@@ -103,7 +104,11 @@ impl Connection {
             return Err(PropertyError::Missing { key: "bootstrap.servers".to_owned(), why });
         }
         self.auth()?;
-        self.client_config().create_native_config().map(drop).map_err(|error| PropertyError::Refused(error.to_string()))
+        self.client_config().create_native_config().map(drop).map_err(|error| match error {
+            // Its full form repeats the value, which may be the secret of a misspelt key.
+            KafkaError::ClientConfig(_, description, _, _) => PropertyError::Refused(description),
+            error => PropertyError::Refused(error.to_string()),
+        })
     }
 
     /// The configuration of a librdkafka client: every property as it is, plus the addresses.

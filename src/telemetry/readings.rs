@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::{Mode, TickRecord};
+use crate::clock::Instant;
 
 /// Something that has valves to show. Cheap to ask: it returns what is in memory.
 pub trait Readings: Send + Sync {
@@ -28,10 +29,12 @@ pub struct ValveReading {
 }
 
 impl ValveReading {
-    /// Whether lag was read recently. A valve that is off needs no signal.
+    /// Whether lag was read recently, `now` on the agent's clock. A valve that is off needs no signal; a loop that
+    /// does not turn any more has none.
     #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        let age = self.record.signal_age_seconds;
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        let since_tick = now.as_millis().saturating_sub(self.record.mono_ms) as f64 / 1e3;
+        let age = self.record.signal_age_seconds.map(|age| age + since_tick);
         self.record.mode == Mode::Off || age.is_some_and(|age| age <= self.fresh_within.as_secs_f64())
     }
 }

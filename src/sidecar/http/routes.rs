@@ -14,6 +14,7 @@ use super::guard::guard;
 use super::problem::Problem;
 use super::server::ServerOptions;
 use super::view;
+use crate::clock::{Clock, SystemClock};
 use crate::id::ValveName;
 use crate::telemetry::{self, Journal, Readings, ValveReading};
 
@@ -50,9 +51,10 @@ async fn metrics(State(shared): State<Shared>) -> Response {
 /// 200 while every cluster is being read. A valve whose group or topic does not exist is named, and takes nobody
 /// else's valve out of service.
 async fn readyz(State(shared): State<Shared>) -> Response {
+    let now = SystemClock.now();
     let readings = shared.readings.valves();
-    let stale: Vec<&ValveReading> = readings.iter().filter(|reading| !reading.is_fresh()).collect();
-    let read = |cluster: &str| readings.iter().any(|other| other.cluster == cluster && other.is_fresh());
+    let stale: Vec<&ValveReading> = readings.iter().filter(|reading| !reading.is_fresh(now)).collect();
+    let read = |cluster: &str| readings.iter().any(|other| other.cluster == cluster && other.is_fresh(now));
     let names: Vec<&str> = stale.iter().map(|reading| reading.record.valve.as_str()).collect();
     if !readings.is_empty() && readings.iter().all(|reading| read(&reading.cluster)) {
         return json_answer(StatusCode::OK, &json!({ "status": "ready", "without_fresh_data": names }));

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::agent::Cause;
+use crate::clock::{Clock, SystemClock};
 use crate::telemetry::{History, ValveReading, without_partitions};
 
 /// A tick without its partitions, and whether its signal is fresh.
@@ -12,7 +13,7 @@ pub(super) fn valve(reading: &ValveReading) -> Value {
     let mut body = serde_json::to_value(record).unwrap_or_default();
     if let Value::Object(members) = &mut body {
         members.insert("cluster".to_owned(), reading.cluster.as_str().into());
-        members.insert("fresh".to_owned(), reading.is_fresh().into());
+        members.insert("fresh".to_owned(), reading.is_fresh(SystemClock.now()).into());
         members.insert("waiting".to_owned(), reading.limiter.waiting.into());
     }
     body
