@@ -28,5 +28,13 @@ pub mod lag;
 // ---- control
 pub mod control;
 
+// ---- actuate
+pub mod limiter;
+#[cfg(feature = "producer")]
+pub mod producer;
+
 // ---- composition
 pub mod agent;
+
+#[cfg(feature = "producer")]
+pub use producer::{Throttled, ThrottledProducer, TrySendError, Valve};
