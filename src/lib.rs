@@ -25,6 +25,9 @@ pub mod units;
 pub mod kafka;
 pub mod lag;
 
+// ---- estimate
+pub mod estimate;
+
 // ---- control
 pub mod control;
 

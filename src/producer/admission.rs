@@ -61,9 +61,7 @@ impl<S: Deref<Target = Shared>> Admission<S> {
         }
         // The permit comes first here: when slots are taken by records that wait for the valve, the valve is the reason.
         let limiter = shared.valve.limiter();
-        limiter
-            .try_acquire_sized(1, charged)
-            .map_err(|refused| Refusal::Throttled(shared.valve.throttled(refused.retry_after)))?;
+        limiter.try_acquire_sized(1, charged).map_err(|refused| Refusal::Throttled(shared.valve.throttled(refused)))?;
         if !shared.queue.try_admit(bytes) {
             limiter.give_back(1, charged);
             return Err(Refusal::QueueFull);

@@ -1,0 +1,147 @@
+//! One consumer group over all partitions of a valve.
+
+use super::capacity::{CommitSeen, PartitionTrack};
+use super::{Cadence, EstimateConfig, Sample};
+
+/// What one poll brought for a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupUpdate {
+    /// At least one commit moved, or appeared.
+    pub new_commit: bool,
+    /// A commit went back.
+    pub rewound: bool,
+}
+
+/// Estimator of one group: cadence, capacity and position of every partition.
+#[derive(Clone, Debug)]
+pub struct GroupEstimator {
+    pub(super) config: EstimateConfig,
+    pub(super) cadence: Cadence,
+    pub(super) partitions: Vec<PartitionTrack>,
+    last_read_at: Option<f64>,
+    last_commit_seen_at: Option<f64>,
+}
+
+impl GroupEstimator {
+    /// Nothing known yet.
+    #[must_use]
+    pub fn new(config: EstimateConfig) -> Self {
+        Self { config, cadence: Cadence::new(0), partitions: Vec::new(), last_read_at: None, last_commit_seen_at: None }
+    }
+
+    /// Takes one poll. Partitions may be added at the end; their order never changes.
+    pub fn update(&mut self, sample: &Sample<'_>) -> GroupUpdate {
+        let first_poll = self.last_read_at.is_none();
+        let after = self.last_read_at.map_or(sample.commits_at, |last| last.min(sample.commits_at));
+        self.last_read_at = Some(sample.commits_at);
+        if self.partitions.len() < sample.ends.len() {
+            self.partitions.resize_with(sample.ends.len(), || PartitionTrack::new(sample.commits_at));
+            self.cadence.resize(self.partitions.len());
+        }
+        if first_poll {
+            self.last_commit_seen_at = Some(sample.commits_at);
+        }
+        let mut update = GroupUpdate::default();
+        for index in 0..self.partitions.len() {
+            self.update_partition(index, sample, after, first_poll, &mut update);
+        }
+        if update.new_commit {
+            self.last_commit_seen_at = Some(sample.commits_at);
+            self.cadence.settle();
+        }
+        if first_poll {
+            return update;
+        }
+        for (track, end) in self.partitions.iter_mut().zip(sample.ends) {
+            track.age_busy(&self.config);
+            if let Some(end) = end {
+                track.note_owed(&self.config, sample.commits_at, *end);
+            }
+        }
+        update
+    }
+
+    fn update_partition(
+        &mut self,
+        index: usize,
+        sample: &Sample<'_>,
+        after: f64,
+        first_poll: bool,
+        update: &mut GroupUpdate,
+    ) {
+        let track = &mut self.partitions[index];
+        let (Some(position), Some(end)) = (sample.committed[index], sample.ends[index]) else { return };
+        let Some(before) = track.position else {
+            track.begin(sample.commits_at, position);
+            update.new_commit |= !first_poll;
+            return;
+        };
+        if position == before {
+            return;
+        }
+        let seen = CommitSeen {
+            position,
+            end,
+            production: sample.production.get(index).copied().unwrap_or(0.0),
+            production_mean: sample.production_mean.get(index).copied().unwrap_or(0.0),
+            after,
+            commits_at: sample.commits_at,
+            ends_at: sample.ends_at,
+        };
+        track.commit(&self.config, &mut self.cadence, seen);
+        update.new_commit = true;
+        update.rewound |= position < before;
+    }
+
+    /// The group's rhythm.
+    #[must_use]
+    pub const fn cadence(&self) -> &Cadence {
+        &self.cadence
+    }
+
+    /// The constants in force.
+    #[must_use]
+    pub const fn config(&self) -> &EstimateConfig {
+        &self.config
+    }
+
+    /// Polls come at another interval from now on, seconds.
+    pub fn set_poll_seconds(&mut self, seconds: f64) {
+        self.config.poll_seconds = seconds;
+    }
+
+    /// When a poll last showed a commit, or when watching began; `None` before the first poll.
+    #[must_use]
+    pub const fn last_commit_seen_at(&self) -> Option<f64> {
+        self.last_commit_seen_at
+    }
+
+    /// Estimated instant of the newest commit, seconds; `None` before a commit moved.
+    #[must_use]
+    pub fn last_commit_at(&self) -> Option<f64> {
+        self.partitions.iter().filter(|track| track.commits > 0).map(|track| track.committed_at).reduce(f64::max)
+    }
+
+    /// Whether no partition ever had a commit.
+    #[must_use]
+    pub fn never_committed(&self) -> bool {
+        self.partitions.iter().all(|track| track.position.is_none())
+    }
+
+    /// Partitions with a commit, and all.
+    #[must_use]
+    pub fn coverage(&self) -> (usize, usize) {
+        (self.partitions.iter().filter(|track| track.position.is_some()).count(), self.partitions.len())
+    }
+
+    /// First unread offset a partition; `None` without a commit.
+    pub fn positions(&self) -> impl Iterator<Item = Option<f64>> + '_ {
+        self.partitions.iter().map(|track| track.position)
+    }
+
+    /// Whether commits are overdue at `now`.
+    #[must_use]
+    pub fn overdue(&self, now: f64) -> bool {
+        self.last_commit_seen_at.is_some_and(|seen| now - seen > self.cadence.overdue_after(&self.config))
+    }
+}
