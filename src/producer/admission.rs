@@ -1,6 +1,7 @@
 //! The way of a record into librdkafka: a slot, a permit, then the queue.
 
 use std::ops::Deref;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -59,16 +60,23 @@ impl<S: Deref<Target = Shared>> Admission<S> {
         if shared.queue.is_closed() {
             return Err(Refusal::Closed);
         }
-        // The permit comes first here: when slots are taken by records that wait for the valve, the valve is the reason.
-        let limiter = shared.valve.limiter();
-        limiter
-            .try_acquire_sized(1, charged)
-            .map_err(|refused| Refusal::Throttled(shared.valve.throttled(refused.retry_after)))?;
-        if !shared.queue.try_admit(bytes) {
-            limiter.give_back(1, charged);
-            return Err(Refusal::QueueFull);
+        if shared.queue.try_admit(bytes) {
+            let mut admission = Self { shared, bytes, charged, holds: Holds::Slot };
+            if let Err(refused) = admission.shared.valve.limiter().try_acquire_sized(1, charged) {
+                return Err(Refusal::Throttled(admission.shared.valve.throttled(refused)));
+            }
+            admission.holds = Holds::SlotAndPermit;
+            return Ok(admission);
         }
-        Ok(Self { shared, bytes, charged, holds: Holds::SlotAndPermit })
+        // When records that wait for the valve hold the slots, the valve is the reason, and knows when to come back.
+        if shared.throttled.load(Ordering::SeqCst) > 0 {
+            let limiter = shared.valve.limiter();
+            if let Err(refused) = limiter.try_acquire_sized(1, charged) {
+                return Err(Refusal::Throttled(shared.valve.throttled(refused)));
+            }
+            limiter.give_back(1, charged);
+        }
+        Err(Refusal::QueueFull)
     }
 
     /// Hands `record` to librdkafka; on success the delivery report frees the slot.

@@ -16,7 +16,7 @@ use crate::agent::{Mode, TickRecord};
 use crate::clock::{Clock, SystemClock};
 use crate::control::BoundBy;
 use crate::id::ValveName;
-use crate::limiter::Limiter;
+use crate::limiter::{self, ByteRate, DEFAULT_BURST, Limiter, RuledBy};
 use crate::units::RateLimit;
 
 /// One rate for a set of topics, shared by everything that writes to them. Cheap to clone.
@@ -59,7 +59,7 @@ pub struct Demand {
     pub waiting: usize,
     /// Records of producers admitted and not yet reported on, those that wait for a permit included.
     pub on_the_way: u64,
-    /// Permits granted since the start, in messages.
+    /// Permits granted since the start, in messages; what was given back is not subtracted.
     pub granted_total: u64,
     /// Messages acknowledged (producers) or granted ([`Valve::acquire`]) since the start.
     pub sent_total: u64,
@@ -86,7 +86,7 @@ impl Valve {
     /// are decided elsewhere.
     #[must_use]
     pub fn manual(name: impl Into<ValveName>, limit: RateLimit) -> (Self, ValveDriver) {
-        Self::new(limit, BURST, undecided(name.into(), limit))
+        Self::new(limit, DEFAULT_BURST, undecided(name.into(), limit))
     }
 
     /// A valve whose name is that of `first`, its record until the first decision, limited to `limit` from the
@@ -134,7 +134,7 @@ impl Valve {
     /// # Errors
     /// [`Throttled`] when the rate is used up or others wait; nothing is taken then.
     pub fn try_acquire(&self, n: u64) -> Result<(), Throttled> {
-        self.inner.limiter.try_acquire(n).map_err(|refused| self.throttled(refused.retry_after))?;
+        self.inner.limiter.try_acquire(n).map_err(|refused| self.throttled(refused))?;
         self.report_sent(n);
         Ok(())
     }
@@ -182,9 +182,13 @@ impl Valve {
         }
     }
 
-    /// The refusal of a limiter, with the reason that rules now.
-    pub(super) fn throttled(&self, retry_after: Duration) -> Throttled {
-        Throttled { retry_after, reason: self.inner.latest.borrow().bound_by }
+    /// The limiter's refusal, with the reason that rules now.
+    pub(super) fn throttled(&self, refused: limiter::Throttled) -> Throttled {
+        let reason = match refused.ruled_by {
+            RuledBy::Bytes => BoundBy::MaxBytes,
+            RuledBy::Messages | RuledBy::Pause => self.inner.latest.borrow().bound_by,
+        };
+        Throttled { retry_after: refused.retry_after, reason }
     }
 
     /// From now on the bounds of `queue` follow the valve's limit.
@@ -212,9 +216,9 @@ impl ValveDriver {
         }
     }
 
-    /// Puts a second limit in force, in bytes/s of keys, values and headers; `None` for none.
+    /// Puts a second limit in force, in bytes/s of keys, values and headers; `None`, or what is no rate, for none.
     pub fn set_byte_limit(&self, limit: Option<f64>) {
-        self.inner.limiter.set_byte_limit(limit.and_then(crate::limiter::ByteRate::new));
+        self.inner.limiter.set_byte_limit(limit.and_then(ByteRate::new));
     }
 
     /// Makes `record` the valve's state.
@@ -299,8 +303,6 @@ fn undecided(valve: ValveName, limit: RateLimit) -> TickRecord {
     }
 }
 
-/// How much of the rate may be saved up while nobody writes: short, so that it scales with the rate (guessed).
-const BURST: Duration = Duration::from_millis(20);
 /// Polls give up sooner than this (guessed).
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
