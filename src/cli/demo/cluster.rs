@@ -1,11 +1,12 @@
 //! Where the demo plays: krafka's in-process broker, or a topic of its own on a real cluster.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use krafka::testing::{ApiKey, ClassicGroupState, FakeBroker};
+use krafka::testing::{ApiKey, ClassicGroupState, ClusterState, FakeBroker, PartitionState};
 use lagvalve::clock::{Clock, Instant, SystemClock};
+use lagvalve::kafka::Connection;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -19,8 +20,7 @@ use crate::cli::exit::Failure;
 
 /// The cluster, and the demo's own topic on it.
 pub(super) struct Cluster {
-    bootstrap_servers: Vec<String>,
-    properties: BTreeMap<String, String>,
+    connection: Connection,
     topic: String,
     embedded: Option<Embedded>,
 }
@@ -31,16 +31,16 @@ impl Cluster {
         if args.bootstrap_servers.is_empty() {
             let topic = "lagvalve-demo".to_owned();
             let embedded = Embedded::start(&topic, Arc::clone(truth))?;
-            let bootstrap_servers = vec![embedded.address.clone()];
-            return Ok(Self { bootstrap_servers, properties: BTreeMap::new(), topic, embedded: Some(embedded) });
+            let connection = Connection::new(&embedded.address);
+            return Ok(Self { connection, topic, embedded: Some(embedded) });
         }
-        let properties = args.properties.iter().map(|property| (property.key.clone(), property.value.clone())).collect();
-        let cluster = Self {
-            bootstrap_servers: args.bootstrap_servers.clone(),
-            properties,
-            topic: format!("lagvalve-demo-{:x}", SystemClock.unix_millis()),
-            embedded: None,
-        };
+        let mut connection = Connection::new(&args.bootstrap_servers.join(","));
+        for property in &args.properties {
+            connection.set(&property.key, &property.value);
+        }
+        connection.check().map_err(Failure::usage)?;
+        let topic = format!("lagvalve-demo-{:x}", SystemClock.unix_millis());
+        let cluster = Self { connection, topic, embedded: None };
         cluster.create_topic().await?;
         Ok(cluster)
     }
@@ -55,14 +55,9 @@ impl Cluster {
         format!("{}-billing", self.topic)
     }
 
-    /// Addresses of the cluster.
-    pub(super) fn bootstrap_servers(&self) -> &[String] {
-        &self.bootstrap_servers
-    }
-
-    /// Connection settings by librdkafka's names.
-    pub(super) fn properties(&self) -> &BTreeMap<String, String> {
-        &self.properties
+    /// How to reach it.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Whether it is the broker inside this process.
@@ -72,21 +67,17 @@ impl Cluster {
 
     /// For the chart: what this runs on.
     pub(super) fn describe(&self) -> String {
-        if self.is_embedded() { "embedded broker".to_owned() } else { self.bootstrap_servers.join(",") }
+        if self.is_embedded() { "embedded broker".to_owned() } else { self.connection.bootstrap() }
     }
 
     /// Configuration of an rdkafka client on this cluster.
     pub(super) fn client_config(&self, client_id: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.bootstrap_servers.join(","));
+        let mut config = self.connection.client_config();
         config.set("client.id", client_id);
         if self.is_embedded() {
             // It answers a fetch with everything from the offset on, however much was asked for.
             config.set("receive.message.max.bytes", "1000000000");
             config.set("broker.address.family", "v4");
-        }
-        for (key, value) in &self.properties {
-            config.set(key, value);
         }
         config
     }
@@ -109,7 +100,7 @@ impl Cluster {
         let admin = self.admin()?;
         // −1: the broker's default replication.
         let topic = NewTopic::new(&self.topic, PARTITIONS, TopicReplication::Fixed(-1));
-        let servers = self.bootstrap_servers.join(", ");
+        let servers = self.connection.bootstrap();
         let results = admin.create_topics([&topic], &admin_options()).await.map_err(|error| {
             Failure::unreachable(format!("cannot reach a broker at {servers}: {error}; check -b and -X"))
         })?;
@@ -181,8 +172,9 @@ async fn keep(broker: FakeBroker, topic: String, truth: Arc<Truth>) {
             state.leave_group_members.clear();
             expire_members(state, &heard);
             for partition in 0..PARTITIONS {
+                let needed_from = committed(state, &topic, partition).min(truth.verified_to(partition));
                 if let Some(log) = state.partition_mut(&topic, partition) {
-                    trim(log, truth.needed_from(partition));
+                    trim(log, needed_from);
                 }
             }
         });
@@ -199,7 +191,7 @@ fn note_members(broker: &FakeBroker, heard: &mut HashMap<String, Instant>) {
     }
 }
 
-fn expire_members(state: &mut krafka::testing::ClusterState, heard: &HashMap<String, Instant>) {
+fn expire_members(state: &mut ClusterState, heard: &HashMap<String, Instant>) {
     let now = SystemClock.now();
     for group in state.groups.values_mut().filter(|group| !group.members.is_empty()) {
         group.members.retain(|member| {
@@ -212,8 +204,14 @@ fn expire_members(state: &mut krafka::testing::ClusterState, heard: &HashMap<Str
     }
 }
 
+/// The lowest commit of any group on a partition; 0 when there is none.
+fn committed(state: &ClusterState, topic: &str, partition: i32) -> i64 {
+    let of = (topic.to_owned(), partition);
+    state.groups.values().map(|group| group.offsets.get(&of).map_or(0, |commit| commit.offset)).min().unwrap_or(0)
+}
+
 /// Drops whole batches below `needed_from`. The broker searches its batches one by one, so few is also fast.
-fn trim(log: &mut krafka::testing::PartitionState, needed_from: i64) {
+fn trim(log: &mut PartitionState, needed_from: i64) {
     let mut starts = log.log.iter().skip(1).map_while(|batch| base_offset(batch));
     let mut dropped = 0;
     let mut start = log.log_start_offset;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use lagvalve::agent::{Mode, ProtectedGroup, Start, ValveSettings};
 use lagvalve::id::Topic;
-use lagvalve::kafka::Connection;
 use lagvalve::producer::Valve;
 use tokio::sync::{mpsc, watch};
 
@@ -145,8 +144,7 @@ impl Crew {
         settings.protect = vec![ProtectedGroup::new(self.cluster.group()).target_lag(self.target_lag)];
         settings.mode = mode;
         settings.start = self.start;
-        let mut connection = Connection::new(self.cluster.bootstrap_servers().join(","));
-        connection.properties = self.cluster.properties().clone();
+        let connection = self.cluster.connection().clone();
         let valve = Valve::builder().connection(connection).settings(settings).start().await;
         let valve = valve.map_err(|error| Failure::failed(format!("the valve cannot start: {error}")))?;
         self.board.send_modify(|board| board.valve = Some(valve));
@@ -165,7 +163,7 @@ impl Crew {
 async fn first_commit(group: &Group, truth: &Truth) -> Result<(), Failure> {
     let mut timer = tokio::time::interval(COMMIT_RETRY);
     let committed = async {
-        while truth.committed_total() < PARTITIONS as u64 {
+        while truth.committed_partitions() < PARTITIONS as u64 {
             timer.tick().await;
             group.commit_now();
         }

@@ -52,15 +52,14 @@ enum Show {
 }
 
 impl Director {
-    /// Before the clock starts. Takes the terminal over when `on_screen`.
+    /// Before the clock starts. Takes the terminal over when there is a chart.
     pub(super) fn new(
         story: Story,
         truth: Arc<Truth>,
         args: &DemoArgs,
         cluster: String,
-        on_screen: bool,
     ) -> Result<Self, Failure> {
-        let show = if on_screen { Show::Screen(Screen::open()?) } else { Show::Lines(Lines::new(args.json)) };
+        let show = if args.draws() { Show::Screen(Screen::open()?) } else { Show::Lines(Lines::new(args.json)) };
         let offered_is_known = matches!(story.demand, Demand::Rate(_));
         Ok(Self {
             recorder: Recorder::new(truth.totals(), offered_is_known),

@@ -9,6 +9,8 @@ mod crew;
 mod director;
 mod lines;
 mod measure;
+mod member;
+mod pacer;
 mod payload;
 mod record;
 mod screen;
@@ -19,7 +21,6 @@ mod verifier;
 mod view;
 mod writers;
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 pub(crate) use args::DemoArgs;
@@ -70,8 +71,7 @@ async fn play(
         crew = assemble => crew?,
         _ = signals.recv() => return Err(Failure::Interrupted),
     };
-    let on_screen = !args.headless && !args.json && std::io::stdout().is_terminal();
-    let director = Director::new(story, Arc::clone(truth), args, cluster.describe(), on_screen)?;
+    let director = Director::new(story, Arc::clone(truth), args, cluster.describe())?;
     let (played, verdict, ending) = director.direct(crew, signals).await?;
     let summary = Summary::of(&Outcome {
         story: &played.story,

@@ -87,11 +87,6 @@ impl StageKind {
             Self::CaughtUp => "CATCH UP",
         }
     }
-
-    /// Whether the group is alive in it.
-    pub(super) const fn group_is_alive(self) -> bool {
-        !matches!(self, Self::ConsumerKilled)
-    }
 }
 
 impl Story {

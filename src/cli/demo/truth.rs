@@ -37,7 +37,7 @@ pub(super) struct Truth {
     lanes: [LaneCounts; 3],
     failed: Mutex<HashSet<(u32, u64)>>,
     processed_to: Vec<AtomicI64>,
-    committed_to: Vec<AtomicI64>,
+    committed_partitions: AtomicU64,
     verified_to: Vec<AtomicI64>,
     processed: AtomicU64,
     reread: AtomicU64,
@@ -78,7 +78,7 @@ impl Truth {
             lanes: Default::default(),
             failed: Mutex::default(),
             processed_to: offsets(),
-            committed_to: offsets(),
+            committed_partitions: AtomicU64::new(0),
             verified_to: offsets(),
             processed: AtomicU64::new(0),
             reread: AtomicU64::new(0),
@@ -114,11 +114,14 @@ impl Truth {
         self.reread.fetch_add(records - fresh, Ordering::Relaxed);
     }
 
-    /// The group's commit of `next` on `partition` was accepted.
-    pub(super) fn committed(&self, partition: i32, next: i64) {
-        if let Some(committed) = slot(&self.committed_to, partition) {
-            committed.fetch_max(next, Ordering::AcqRel);
-        }
+    /// A commit of `partitions` partitions, for which the group waited, was accepted.
+    pub(super) fn committed(&self, partitions: usize) {
+        self.committed_partitions.fetch_add(partitions as u64, Ordering::AcqRel);
+    }
+
+    /// Partitions in all commits for which the group waited.
+    pub(super) fn committed_partitions(&self) -> u64 {
+        self.committed_partitions.load(Ordering::Acquire)
     }
 
     /// The verifying reader has read `partition` up to but not including `next`.
@@ -131,17 +134,6 @@ impl Truth {
     /// Up to where the verifying reader has read `partition`.
     pub(super) fn verified_to(&self, partition: i32) -> i64 {
         slot(&self.verified_to, partition).map_or(0, |verified| verified.load(Ordering::Acquire))
-    }
-
-    /// Up to where nobody will read `partition` again.
-    pub(super) fn needed_from(&self, partition: i32) -> i64 {
-        let at = |offsets| slot(offsets, partition).map_or(0, |offset| offset.load(Ordering::Acquire));
-        at(&self.committed_to).min(at(&self.verified_to))
-    }
-
-    /// How far the group's commits are, all partitions together.
-    pub(super) fn committed_total(&self) -> u64 {
-        self.committed_to.iter().map(|offset| u64::try_from(offset.load(Ordering::Acquire)).unwrap_or(0)).sum()
     }
 
     /// Live records were processed `ages` seconds after they had been handed to the client.
@@ -246,15 +238,6 @@ mod tests {
         let totals = truth.totals();
         assert_eq!((totals.produced, totals.governed, totals.unread()), (8, 7, 3));
         assert!(truth.failed().contains(&(0, 3)));
-    }
-
-    #[test]
-    fn nothing_unread_by_either_reader_may_be_trimmed() {
-        let truth = Truth::new();
-        truth.committed(2, 50);
-        assert_eq!(truth.needed_from(2), 0);
-        truth.verified(2, 30);
-        assert_eq!(truth.needed_from(2), 30);
     }
 
     #[test]

@@ -43,6 +43,10 @@ impl Verifier {
     pub(super) fn start(mut config: ClientConfig, topic: &str, truth: Arc<Truth>) -> Result<Self, Failure> {
         config
             .set("client.id", "lagvalve-demo-verifier")
+            // librdkafka assigns nothing without a group, though this one is never joined and never commits.
+            .set("group.id", format!("{topic}-verifier"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
             .set("fetch.wait.max.ms", "50")
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "32768");

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use lagvalve::clock::{Clock, SystemClock};
 use lagvalve::producer::{DeliveryFuture, ThrottledProducer, TrySendError, Valve};
+use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, FutureRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{ClientContext, Message};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
