@@ -18,14 +18,13 @@ use super::view::View;
 pub(super) fn draw(frame: &mut Frame<'_>, view: &View<'_>, colour: bool) {
     let palette = Palette { colour };
     let area = frame.area();
-    let roomy = area.height >= 30;
     let [title, banner, rates, drain, figures, reason, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(3),
         Constraint::Fill(3),
         Constraint::Fill(2),
         Constraint::Length(2),
-        Constraint::Length(if roomy { 4 } else { 3 }),
+        Constraint::Length(4),
         Constraint::Length(1),
     ])
     .areas(area);
@@ -102,11 +101,12 @@ fn draw_rates(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, palette: &Pale
     if let Some(bin) = over {
         title.push(palette.bold(format!("  above the chart: {} ", HumanCount(bin.production))));
     }
-    let labels = [0.0, capacity, top].map(|value| HumanCount(value).to_string());
+    let labels = [0.0, capacity, top].map(|value| label(&HumanCount(value).to_string()));
     // The middle label stands in the middle of the axis: the capacity, as the headroom is twice of it.
     let chart = Chart::new(datasets)
         .block(Block::new().borders(Borders::TOP).title(Line::from(title)))
-        .x_axis(time_axis(view))
+        // Its labels stand below the other chart: both have the same width.
+        .x_axis(Axis::default().bounds([0.0, view.end()]))
         .y_axis(Axis::default().bounds([0.0, top]).labels(labels));
     frame.render_widget(chart, area);
 }
@@ -130,7 +130,7 @@ fn draw_drain(frame: &mut Frame<'_>, area: Rect, view: &View<'_>, palette: &Pale
         Span::raw("   "),
         Span::styled(format!("-- set-point {} s ", view.set_point), palette.paint(Color::Red)),
     ]);
-    let labels = [0.0, top / 2.0, top].map(|value| format!("{value:.1}"));
+    let labels = [0.0, top / 2.0, top].map(|value| label(&format!("{value:.1}")));
     let chart = Chart::new(datasets)
         .block(Block::new().borders(Borders::TOP).title(title))
         .x_axis(time_axis(view))
@@ -167,6 +167,11 @@ fn dataset<'a>(points: &'a [(f64, f64)], marker: Marker, style: Style) -> Datase
     Dataset::default().marker(marker).graph_type(GraphType::Scatter).style(style).data(points)
 }
 
+/// Of one width in both charts, so that their times stand below each other.
+fn label(text: &str) -> String {
+    format!("{text:>LABEL_WIDTH$}")
+}
+
 fn time_axis(view: &View<'_>) -> Axis<'static> {
     let end = view.end();
     let labels = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| format!("{:.0} s", share * end));
@@ -188,6 +193,7 @@ fn every(points: Vec<(f64, f64)>, columns: u16, end: f64) -> Vec<(f64, f64)> {
 /// The top of the rates' axis, in capacities: the middle is then the capacity.
 const RATE_HEADROOM: f64 = 2.0;
 const MARK_DOTS: u32 = 60;
+const LABEL_WIDTH: usize = 7;
 
 #[cfg(test)]
 mod tests {
