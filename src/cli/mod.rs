@@ -3,7 +3,7 @@
 mod check;
 mod completions;
 mod connect;
-// mod demo;
+mod demo;
 mod engine;
 mod exit;
 mod observe;
@@ -46,11 +46,12 @@ enum Command {
     Run(run::RunArgs),
     /// Watch topics and groups and say what a valve would have done; limits nothing
     Observe(observe::ObserveArgs),
+    /// Play a backfill into a group that is too slow, with a live chart; needs no Kafka
+    Demo(demo::DemoArgs),
     /// Check a configuration file without connecting anywhere
     Check(check::CheckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    // Demo(demo::DemoArgs),
     /// Write lines of files or of standard input to a topic, as fast as its protected groups can take
     Produce(Box<produce::ProduceArgs>),
 }
@@ -64,9 +65,9 @@ pub(crate) fn run() -> Result<(), Failure> {
     match command {
         Command::Run(args) => block_on(run::run(args)),
         Command::Observe(args) => block_on(observe::run(args)),
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
-        // Command::Demo(args) => block_on(demo::run(args)),
         Command::Produce(args) => block_on(produce::run(*args)),
     }
 }
@@ -74,8 +75,12 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// A service tells what it does; a command at a terminal only what is wrong. What the observing client logs comes
 /// again as our own message, which says what to change.
 fn start_log(command: &Command, style: LogStyle) -> Result<(), Failure> {
-    let default =
-        if matches!(command, Command::Run(_)) { "warn,krafka=off,lagvalve=info" } else { "off,lagvalve=warn" };
+    let default = match command {
+        Command::Run(_) => "warn,krafka=off,lagvalve=info",
+        // A line of log would tear the chart.
+        Command::Demo(args) if args.draws() => "off",
+        _ => "off,lagvalve=warn",
+    };
     let filter = std::env::var_os("LAGVALVE_LOG").filter(|filter| !filter.is_empty());
     let filter = filter.map_or_else(|| default.to_owned(), |filter| filter.to_string_lossy().into_owned());
     let format = match style {

@@ -1,0 +1,210 @@
+//! One member of the demo's group: reads a batch, works on it at the group's speed, and looks between batches whether a
+//! commit is due, as real clients do. It takes from its partitions in turn, so that all of them move.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use lagvalve::clock::{Clock, Instant, SystemClock};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::consumer::{Membership, Shared};
+use super::payload::Stamp;
+use super::writers::LIVE_PRODUCER;
+
+/// What a member is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    /// There is something to read.
+    Wake,
+    /// Commit now, whatever the interval says, and wait for the broker's word.
+    Commit,
+    /// Commit and leave.
+    Stop,
+    /// Go without a commit and without a word to the coordinator.
+    Crash,
+}
+
+/// A member's letter box, and the slot to it for its own queues.
+pub(super) struct Mail {
+    pub(super) commands: Receiver<Command>,
+    pub(super) wake: Sender<Command>,
+}
+
+/// One member.
+pub(super) struct Member {
+    /// Before the consumer: each holds a handle of it.
+    queues: Vec<PartitionQueue<Membership>>,
+    consumer: Arc<BaseConsumer<Membership>>,
+    shared: Arc<Shared>,
+    mail: Mail,
+    topic: String,
+    commit_interval: Duration,
+    /// What was processed and is not committed: the next offset by partition.
+    positions: BTreeMap<i32, i64>,
+    committed_at: Instant,
+    /// Nothing was there to read the last time.
+    idle: bool,
+}
+
+/// What one batch held.
+#[derive(Default)]
+struct Batch {
+    records: u64,
+    /// By partition: the offset after the last record, and how many there were.
+    partitions: BTreeMap<i32, (i64, u64)>,
+    live_sent_at: Vec<Instant>,
+}
+
+impl Member {
+    /// A member that reads with `consumer`, which has subscribed to `topic`.
+    pub(super) fn new(
+        consumer: BaseConsumer<Membership>,
+        mail: Mail,
+        topic: String,
+        commit_interval: Duration,
+    ) -> Self {
+        Self {
+            queues: Vec::new(),
+            shared: Arc::clone(&consumer.context().shared),
+            consumer: Arc::new(consumer),
+            mail,
+            topic,
+            commit_interval,
+            positions: BTreeMap::new(),
+            committed_at: SystemClock.now(),
+            idle: true,
+        }
+    }
+
+    /// Works until it is told to go.
+    pub(super) fn run(mut self) {
+        loop {
+            let batch = self.read();
+            let now = SystemClock.now();
+            let until = if batch.records == 0 {
+                now + POLL_PATIENCE
+            } else {
+                self.shared.pacer.reserve(batch.records, self.idle, now)
+            };
+            self.idle = batch.records == 0;
+            match self.wait(until) {
+                Some(Command::Crash) => return,
+                Some(Command::Stop) => {
+                    self.commit(CommitMode::Sync);
+                    return;
+                }
+                _ => {}
+            }
+            self.count(&batch);
+            if SystemClock.now().since(self.committed_at) >= self.commit_interval {
+                self.commit(CommitMode::Async);
+            }
+        }
+    }
+
+    /// Up to a batch of what is there, from every partition in turn.
+    fn read(&mut self) -> Batch {
+        let most = self.shared.pacer.batch();
+        let mut batch = Batch::default();
+        // Rebalances are served here; records only before their partition has a queue of its own.
+        while let Some(message) = self.consumer.poll(Duration::ZERO) {
+            batch.add(message);
+        }
+        if let Some(partitions) = self.consumer.context().take_change() {
+            self.split(&partitions);
+        }
+        let mut empty = 0;
+        while batch.records < most && empty < self.queues.len() {
+            empty = 0;
+            for queue in &self.queues {
+                match queue.poll(Duration::ZERO) {
+                    Some(message) => batch.add(message),
+                    None => empty += 1,
+                }
+            }
+        }
+        batch
+    }
+
+    /// Gives every partition a queue of its own, which says so when there is something to read.
+    fn split(&mut self, partitions: &[i32]) {
+        let split = |partition: &i32| self.consumer.split_partition_queue(&self.topic, *partition);
+        self.queues = partitions.iter().filter_map(split).collect();
+        for queue in &mut self.queues {
+            let wake = self.mail.wake.clone();
+            queue.set_nonempty_callback(move || {
+                // Fails only when the member has gone.
+                let _ = wake.send(Command::Wake);
+            });
+        }
+    }
+
+    /// Waits as long as the work takes, for something to read while there is none, or for a command that ends it.
+    fn wait(&mut self, until: Instant) -> Option<Command> {
+        loop {
+            match self.mail.commands.recv_timeout(until.since(SystemClock.now())) {
+                Ok(Command::Wake) if self.idle => return None,
+                Ok(Command::Wake) => {}
+                Ok(Command::Commit) => self.commit(CommitMode::Sync),
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => return Some(Command::Stop),
+            }
+        }
+    }
+
+    fn count(&mut self, batch: &Batch) {
+        for (partition, (next, records)) in &batch.partitions {
+            self.shared.truth.processed(*partition, *next, *records);
+            self.positions.insert(*partition, *next);
+        }
+        let now = SystemClock.now();
+        let ages: Vec<f64> = batch.live_sent_at.iter().map(|sent_at| now.seconds_since(*sent_at)).collect();
+        self.shared.truth.live_ages(&ages);
+    }
+
+    /// A commit that fails is made up for by the next one: it carries a later position.
+    fn commit(&mut self, mode: CommitMode) {
+        self.committed_at = SystemClock.now();
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next) in &self.positions {
+            // Fails only for a partition number that cannot be.
+            let _ = offsets.add_partition_offset(&self.topic, *partition, Offset::Offset(*next));
+        }
+        if offsets.count() == 0 {
+            return;
+        }
+        match self.consumer.commit(&offsets, mode) {
+            Ok(()) if matches!(mode, CommitMode::Sync) => {
+                self.shared.truth.committed(self.positions.len());
+                self.positions.clear();
+            }
+            Ok(()) => self.positions.clear(),
+            Err(error) => tracing::warn!(%error, "a commit of the demo's group failed"),
+        }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return tracing::warn!(%error, "a member of the demo's group cannot read"),
+        };
+        self.records += 1;
+        let (next, count) = self.partitions.entry(message.partition()).or_default();
+        *next = message.offset() + 1;
+        *count += 1;
+        let stamp = message.payload().and_then(Stamp::read);
+        self.live_sent_at.extend(stamp.filter(|stamp| stamp.producer == LIVE_PRODUCER).map(|stamp| stamp.sent_at));
+    }
+}
+
+/// Rebalances are looked for at least this often.
+const POLL_PATIENCE: Duration = Duration::from_millis(50);
