@@ -51,11 +51,7 @@ impl Instant {
     /// Seconds since `other`; negative when `other` is later.
     #[must_use]
     pub fn seconds_since(self, other: Self) -> f64 {
-        if self.0 >= other.0 {
-            (self.0 - other.0) as f64 / 1e9
-        } else {
-            -((other.0 - self.0) as f64 / 1e9)
-        }
+        if self.0 >= other.0 { (self.0 - other.0) as f64 / 1e9 } else { -((other.0 - self.0) as f64 / 1e9) }
     }
 }
 

@@ -102,9 +102,7 @@ impl<'de> Deserialize<'de> for RateLimit {
             Raw::Number(value) => Self::from_f64(value),
             Raw::Word(word) => (word == "unlimited").then_some(Self::Unlimited),
         };
-        found.ok_or_else(|| {
-            serde::de::Error::custom("a rate is a number of messages/s ≥ 0, or \"unlimited\"")
-        })
+        found.ok_or_else(|| serde::de::Error::custom("a rate is a number of messages/s ≥ 0, or \"unlimited\""))
     }
 }
 

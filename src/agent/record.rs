@@ -88,15 +88,7 @@ pub struct GroupRecord {
 
 /// Raw offsets of one partition: `[topic, partition, committed, committed_at_ms, end, end_at_ms, start]`.
 #[derive(Clone, Debug, Serialize)]
-pub struct PartitionRecord(
-    pub Topic,
-    pub i32,
-    pub Option<i64>,
-    pub u64,
-    pub Option<i64>,
-    pub u64,
-    pub Option<i64>,
-);
+pub struct PartitionRecord(pub Topic, pub i32, pub Option<i64>, pub u64, pub Option<i64>, pub u64, pub Option<i64>);
 
 /// What one group asks for.
 #[derive(Clone, Debug, Serialize)]

@@ -1,1 +1,17 @@
-//! Kafka.
+//! Kafka: the only folder that names a Kafka client crate.
+//!
+//! In: a [`Connection`] (addresses and librdkafka's property names, for both client stacks) and a
+//! [`Watch`](crate::lag::Watch). Out: snapshots and group descriptions through the traits of [`crate::lag`]. Never: a
+//! decision, a topic created by looking at it, a lag of zero for something that could not be read.
+
+mod connection;
+mod diagnose;
+mod fault;
+mod flight;
+mod observer;
+mod poll;
+mod topics;
+
+pub use connection::{Connection, PropertyError, parse_property};
+pub use observer::{Observer, ObserverOptions, PollCost};
+pub use topics::TopicInfo;
