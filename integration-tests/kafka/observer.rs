@@ -278,7 +278,12 @@ async fn a_hundred_groups_cost_two_requests_each(kafka: &Kafka) -> TestResult {
         for group in &groups {
             let lags = lags(&snapshot, group, &topic)?;
             let wrong = lags.iter().enumerate().find(|(_, lag)| **lag != Ok(0));
-            assert_eq!((lags.len(), wrong), (PARTITIONS as usize, None), "{group}");
+            assert_eq!(
+                (lags.len(), wrong),
+                (PARTITIONS as usize, None),
+                "{group}: {:?}",
+                ends(&snapshot, &topic).err()
+            );
         }
     }
     let (fastest, requests) = took[1..].iter().copied().min().unwrap_or_default();

@@ -46,7 +46,7 @@ type Answer<T> = Result<HashMap<Partition, Result<T, KrafkaError>>, KrafkaError>
 /// What a call of the first phase answers.
 enum Said {
     Topics(Vec<(Topic, Result<Described, ReadError>)>),
-    Commits(Answer<GroupOffset>, Instant),
+    Commits(GroupCommits),
 }
 
 /// What a call of the second phase answers.
@@ -78,103 +78,68 @@ pub(super) async fn poll(observer: &Observer, watch: &Watch) -> Result<Snapshot,
 async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<GroupCommits> {
     let inner = &observer.inner;
     inner.topics.retain(&watch.topics);
-    let (due, unknown) = inner.topics.due(&watch.topics, SystemClock.now(), inner.options.topics_every);
-    let mut calls: Vec<Call<Key, Said>> = Vec::new();
+    let due = inner.topics.due(&watch.topics, SystemClock.now(), inner.options.topics_every);
+    let mut calls: Vec<Call<Key, Said>> = Vec::with_capacity(watch.groups.len() + 1);
     if !due.is_empty() {
         observer.count(1);
         let (admin, patience) = (Arc::clone(&inner.admin), inner.options.poll_timeout);
         calls.push((Key::Topics, Box::pin(async move { Said::Topics(topics::describe(&admin, due, patience).await) })));
     }
-    let mut groups = HashMap::new();
-    if unknown {
-        // Which partitions to ask the groups about is only known afterwards.
-        let described = inner.flights.gather(std::mem::take(&mut calls), deadline, Duration::ZERO).await;
-        take_in(observer, &mut groups, described);
-    }
-    let partitions = watched_partitions(observer, watch);
-    for group in &watch.groups {
+    let mut sorted = watch.topics.clone();
+    sorted.sort_unstable();
+    let sorted: Arc<[Topic]> = sorted.into();
+    for group in watch.groups.iter().map(|watched| &watched.group) {
         observer.count(2);
-        let call = fetch_commits(Arc::clone(&inner.admin), group.group.clone(), partitions.clone(), inner.options);
-        calls.push((Key::Group(group.group.clone()), Box::pin(call)));
+        let call = fetch_commits(Arc::clone(&inner.admin), group.clone(), Arc::clone(&sorted), inner.options);
+        calls.push((Key::Group(group.clone()), Box::pin(call)));
     }
-    let answers = inner.flights.gather(calls, deadline, inner.options.straggler_grace).await;
-    take_in(observer, &mut groups, answers);
-    let now = SystemClock.now();
-    let names: HashMap<&str, &Topic> = watch.topics.iter().map(|topic| (topic.as_str(), topic)).collect();
-    let mut commits = |group: &GroupId| match groups.remove(group) {
-        Some(Outcome::Answered((answer, read_at))) => {
-            let commits = answer.map_err(|error| translate(Subject::Group(group), &error));
-            let commits = commits.and_then(|offsets| committed(group, offsets, &names));
-            GroupCommits { group: group.clone(), read_at, commits }
-        }
-        Some(Outcome::Late(by)) => GroupCommits { group: group.clone(), read_at: now, commits: Err(late(group, by)) },
-        None => GroupCommits { group: group.clone(), read_at: now, commits: Err(late(group, Duration::ZERO)) },
-    };
-    watch.groups.iter().map(|watched| commits(&watched.group)).collect()
-}
-
-fn take_in(
-    observer: &Observer,
-    groups: &mut HashMap<GroupId, Outcome<(Answer<GroupOffset>, Instant)>>,
-    answers: Vec<(Key, Outcome<Said>)>,
-) {
-    for (key, outcome) in answers {
+    let grace = inner.options.straggler_grace;
+    let mut groups: HashMap<GroupId, GroupCommits> = HashMap::with_capacity(watch.groups.len());
+    for (key, outcome) in inner.flights.gather(calls, deadline, grace, |key| *key != Key::Topics).await {
         match (key, outcome) {
-            (_, Outcome::Answered(Said::Topics(described))) => {
-                observer.inner.topics.learn(described, SystemClock.now());
-            }
-            (Key::Group(group), Outcome::Answered(Said::Commits(offsets, read_at))) => {
-                groups.insert(group, Outcome::Answered((offsets, read_at)));
-            }
-            (Key::Group(group), Outcome::Late(by)) => drop(groups.insert(group, Outcome::Late(by))),
-            _ => {}
+            (_, Outcome::Answered(Said::Topics(described))) => inner.topics.learn(described, SystemClock.now()),
+            (_, Outcome::Answered(Said::Commits(read))) => drop(groups.insert(read.group.clone(), read)),
+            (Key::Group(group), Outcome::Late(by)) => drop(groups.insert(group.clone(), late(group, by))),
+            (_, Outcome::Late(_)) => {}
         }
     }
+    let read = |group: &GroupId| groups.remove(group).unwrap_or_else(|| late(group.clone(), Duration::ZERO));
+    watch.groups.iter().map(|watched| &watched.group).map(read).collect()
 }
 
-/// Every partition of the watched topics. `None` when there is none: a group can still be asked whether it may be read.
-fn watched_partitions(observer: &Observer, watch: &Watch) -> Option<Vec<Partition>> {
-    let mut partitions = Vec::new();
-    for topic in &watch.topics {
-        if let Ok(described) = observer.inner.topics.described(topic) {
-            partitions
-                .extend(described.leaders.iter().map(|(partition, _)| Partition::new(topic.as_str(), *partition)));
-        }
-    }
-    (!partitions.is_empty()).then_some(partitions)
-}
-
-/// Names the partitions: without names, topics that may not be described are left out of the answer in silence.
+/// Asks for every partition that the group has committed: naming a thousand partitions to each of a hundred groups
+/// costs as much as the answers (measured). Topics that may not be described are left out of such an answer in
+/// silence; their own entry says so, and without an end there is no lag.
 async fn fetch_commits(
     admin: Arc<AdminClient>,
     group: GroupId,
-    partitions: Option<Vec<Partition>>,
+    sorted: Arc<[Topic]>,
     patience: ObserverOptions,
 ) -> Said {
-    let mut options = ListConsumerGroupOffsetsOptions::default().timeout(patience.poll_timeout);
-    if let Some(partitions) = partitions {
-        options = options.partitions(partitions);
-    }
-    hedged(ATTEMPTS, patience.straggler_grace / ATTEMPTS as u32, || async {
+    let options = ListConsumerGroupOffsetsOptions::default().timeout(patience.poll_timeout);
+    let (answer, read_at) = hedged(ATTEMPTS, patience.straggler_grace / ATTEMPTS as u32, || async {
         let asked = SystemClock.now();
         let answer = admin.list_consumer_group_offsets(group.as_str(), options.clone()).await;
-        Said::Commits(answer, middle(asked))
+        (answer, middle(asked))
     })
-    .await
+    .await;
+    let commits = answer.map_err(|error| translate(Subject::Group(&group), &error));
+    let commits = commits.and_then(|offsets| committed(&group, offsets, &sorted));
+    Said::Commits(GroupCommits { group, read_at, commits })
 }
 
 /// Commits on watched topics. One partition that may not be read spoils the group: its absence would mean "no commit".
 fn committed(
     group: &GroupId,
     offsets: HashMap<Partition, Result<GroupOffset, KrafkaError>>,
-    names: &HashMap<&str, &Topic>,
+    sorted: &[Topic],
 ) -> Result<HashMap<TopicPartition, i64>, ReadError> {
     let mut commits = HashMap::with_capacity(offsets.len());
     for (partition, answer) in offsets {
-        let Some(topic) = names.get(partition.topic.as_str()) else { continue };
+        let Ok(place) = sorted.binary_search_by(|topic| topic.as_str().cmp(&partition.topic)) else { continue };
         match answer {
             Ok(GroupOffset { offset: Some(offset), .. }) => {
-                commits.insert(TopicPartition { topic: (*topic).clone(), partition: partition.partition }, offset);
+                commits.insert(TopicPartition { topic: sorted[place].clone(), partition: partition.partition }, offset);
             }
             // The topic's own entry says that it is gone.
             Ok(_) | Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => {}
@@ -213,7 +178,8 @@ async fn ends(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<Top
         let call = list_ends(Arc::clone(&inner.admin), partitions.clone(), *end, inner.options.poll_timeout);
         calls.push((Key::Ends(*leader, *end), Box::pin(call)));
     }
-    for (key, outcome) in inner.flights.gather(calls, deadline, inner.options.straggler_grace).await {
+    let needed = |key: &Key| !matches!(key, Key::Ends(_, End::Start));
+    for (key, outcome) in inner.flights.gather(calls, deadline, inner.options.straggler_grace, needed).await {
         let Key::Ends(leader, end) = key else { continue };
         let asked = wanted.remove(&(leader, end)).unwrap_or_default();
         take_ends(observer, &mut gathering, asked, (leader, end), outcome);
@@ -318,10 +284,12 @@ fn nothing_read(observer: &Observer, groups: &[GroupCommits], topics: &[TopicEnd
     Some(SourceError::Unreachable { bootstrap: observer.inner.bootstrap.clone(), detail })
 }
 
-fn late(group: &GroupId, by: Duration) -> ReadError {
-    let words =
+/// A group whose coordinator is silent.
+fn late(group: GroupId, by: Duration) -> GroupCommits {
+    let detail =
         format!("group {group}: its coordinator has not answered for {} ms; trying again helps", by.as_millis());
-    ReadError { fault: ReadFault::Unavailable, detail: words }
+    let error = ReadError { fault: ReadFault::Unavailable, detail };
+    GroupCommits { group, read_at: SystemClock.now(), commits: Err(error) }
 }
 
 /// The middle of a request that began at `asked` and ends now: the best guess of when its answer was made.

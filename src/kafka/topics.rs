@@ -58,14 +58,13 @@ struct Known {
 }
 
 impl Topics {
-    /// Which of `topics` have to be asked about, and whether any of them is wholly unknown yet.
-    pub(super) fn due(&self, topics: &[Topic], now: Instant, every: Duration) -> (Vec<Topic>, bool) {
+    /// Which of `topics` have to be asked about.
+    pub(super) fn due(&self, topics: &[Topic], now: Instant, every: Duration) -> Vec<Topic> {
         let known = self.lock();
         let stale = |topic: &&Topic| {
             known.get(*topic).is_none_or(|k| k.suspect || k.described.is_err() || now.since(k.at) >= every)
         };
-        let unknown = topics.iter().any(|topic| !known.contains_key(topic));
-        (topics.iter().filter(stale).cloned().collect(), unknown)
+        topics.iter().filter(stale).cloned().collect()
     }
 
     /// Takes in what was said. A cluster that does not answer takes nothing away that was known before.
@@ -238,8 +237,8 @@ mod tests {
     fn topics_are_asked_about_on_a_timer_and_at_once_after_trouble() {
         let (topics, orders, at) = (Topics::default(), Topic::new("orders"), Instant::from_seconds);
         let watched = [orders.clone()];
-        let due = |seconds| topics.due(&watched, at(seconds), EVERY).0.len();
-        assert_eq!(topics.due(&watched, at(0.0), EVERY), (vec![orders.clone()], true));
+        let due = |seconds| topics.due(&watched, at(seconds), EVERY).len();
+        assert_eq!(topics.due(&watched, at(0.0), EVERY), [orders.clone()]);
         topics.learn(vec![(orders.clone(), described(1, 2))], at(0.0));
         assert_eq!((due(29.0), due(30.0)), (0, 1));
         topics.suspect(&orders);
