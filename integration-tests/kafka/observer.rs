@@ -270,6 +270,9 @@ async fn a_hundred_groups_cost_two_requests_each(kafka: &Kafka) -> TestResult {
     }
     let observer = Observer::connect(&kafka.connection()).await?;
     let watch = watch(&[&topic], &groups.iter().map(String::as_str).collect::<Vec<_>>());
+    // A busy broker needs a moment before it leads a thousand new partitions.
+    let whole = |snapshot: &lagvalve::lag::Snapshot| ends(snapshot, &topic).is_ok();
+    poll_until(&observer, &watch, Duration::from_secs(60), whole).await?;
     let mut took = Vec::new();
     for _ in 0..6 {
         let (before, begin) = (observer.cost(), SystemClock.now());
@@ -286,7 +289,7 @@ async fn a_hundred_groups_cost_two_requests_each(kafka: &Kafka) -> TestResult {
             );
         }
     }
-    let (fastest, requests) = took[1..].iter().copied().min().unwrap_or_default();
+    let (fastest, requests) = took.iter().copied().min().unwrap_or_default();
     println!("100 groups x 1,000 partitions: {fastest:?} a poll, {requests} requests; all: {took:?}");
     assert_eq!(requests, 201, "coordinator and offsets a group, ends a leader");
     assert!(fastest < Duration::from_secs(2), "{fastest:?}"); // the figure itself is a bench's business

@@ -97,6 +97,9 @@ fn transport(text: &str) -> Option<&'static str> {
     if has("InvalidContentType") || has("corrupt message") || has("wrong version number") {
         return Some(PLAINTEXT_EXPECTED);
     }
+    if has("sent and unanswered") {
+        return Some("the broker was asked and did not answer in time; it is slow, or gone");
+    }
     if has("Connection refused") {
         return Some("connection refused: no broker listens there, or it is still starting");
     }

@@ -1,6 +1,7 @@
 //! One poll: commits first, ends second, so that no lag is ever read too small.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use tokio::time::Instant as Deadline;
 
 use super::fault::{Subject, translate};
 use super::flight::{Call, Outcome, hedged};
-use super::observer::{Observer, ObserverOptions};
-use super::topics::{self, Described};
+use super::observer::{Inner, Observer, ObserverOptions};
+use super::pace::Heard;
+use super::topics::{self, Described, NO_LEADER};
 use crate::clock::{Clock as _, Instant, SystemClock};
 use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{
@@ -46,11 +48,11 @@ type Answer<T> = Result<HashMap<Partition, Result<T, KrafkaError>>, KrafkaError>
 /// What a call of the first phase answers.
 enum Said {
     Topics(Vec<(Topic, Result<Described, ReadError>)>),
-    Commits(GroupCommits),
+    Commits(GroupCommits, Heard),
 }
 
-/// What a call of the second phase answers.
-type Ends = (Answer<ListedOffset>, Instant);
+/// What a call of the second phase answers, and when.
+type Ends = (Answer<ListedOffset>, Instant, Heard);
 
 /// One watched topic while its ends come in.
 struct Gathering {
@@ -90,16 +92,23 @@ async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<
     let sorted: Arc<[Topic]> = sorted.into();
     for group in watch.groups.iter().map(|watched| &watched.group) {
         observer.count(2);
-        let call = fetch_commits(Arc::clone(&inner.admin), group.clone(), Arc::clone(&sorted), inner.options);
-        calls.push((Key::Group(group.clone()), Box::pin(call)));
+        let key = Key::Group(group.clone());
+        let call = fetch_commits(Arc::clone(&inner.admin), group.clone(), Arc::clone(&sorted), patience(inner, &key));
+        calls.push((key, Box::pin(call)));
     }
     let grace = inner.options.straggler_grace;
     let mut groups: HashMap<GroupId, GroupCommits> = HashMap::with_capacity(watch.groups.len());
     for (key, outcome) in inner.flights.gather(calls, deadline, grace, |key| *key != Key::Topics).await {
         match (key, outcome) {
             (_, Outcome::Answered(Said::Topics(described))) => inner.topics.learn(described, SystemClock.now()),
-            (_, Outcome::Answered(Said::Commits(read))) => drop(groups.insert(read.group.clone(), read)),
-            (Key::Group(group), Outcome::Late(by)) => drop(groups.insert(group.clone(), late(group, by))),
+            (key, Outcome::Answered(Said::Commits(read, heard))) => {
+                inner.paces.learn(key, heard);
+                groups.insert(read.group.clone(), read);
+            }
+            (Key::Group(group), Outcome::Late(by)) => {
+                inner.paces.learn(Key::Group(group.clone()), Heard::Nothing);
+                groups.insert(group.clone(), late(group, by));
+            }
             (_, Outcome::Late(_)) => {}
         }
     }
@@ -110,22 +119,21 @@ async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<
 /// Asks for every partition that the group has committed: naming a thousand partitions to each of a hundred groups
 /// costs as much as the answers (measured). Topics that may not be described are left out of such an answer in
 /// silence; their own entry says so, and without an end there is no lag.
-async fn fetch_commits(
-    admin: Arc<AdminClient>,
-    group: GroupId,
-    sorted: Arc<[Topic]>,
-    patience: ObserverOptions,
-) -> Said {
-    let options = ListConsumerGroupOffsetsOptions::default().timeout(patience.poll_timeout);
-    let (answer, read_at) = hedged(ATTEMPTS, patience.straggler_grace / ATTEMPTS as u32, || async {
+async fn fetch_commits(admin: Arc<AdminClient>, group: GroupId, sorted: Arc<[Topic]>, patience: Duration) -> Said {
+    let options = ListConsumerGroupOffsetsOptions::default().timeout(patience);
+    let (answer, asked) = hedged(ATTEMPTS, patience / ATTEMPTS as u32, || async {
         let asked = SystemClock.now();
-        let answer = admin.list_consumer_group_offsets(group.as_str(), options.clone()).await;
-        (answer, middle(asked))
+        (admin.list_consumer_group_offsets(group.as_str(), options.clone()).await, asked)
     })
     .await;
+    let took = SystemClock.now().since(asked);
+    let heard = match &answer {
+        Ok(_) => Heard::All(took),
+        Err(error) => heard(error),
+    };
     let commits = answer.map_err(|error| translate(Subject::Group(&group), &error));
     let commits = commits.and_then(|offsets| committed(&group, offsets, &sorted));
-    Said::Commits(GroupCommits { group, read_at, commits })
+    Said::Commits(GroupCommits { group, read_at: asked + took / 2, commits }, heard)
 }
 
 /// Commits on watched topics. One partition that may not be read spoils the group: its absence would mean "no commit".
@@ -175,8 +183,9 @@ async fn ends(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<Top
     observer.count(wanted.len());
     let mut calls: Vec<Call<Key, Ends>> = Vec::with_capacity(wanted.len());
     for ((leader, end), partitions) in &wanted {
-        let call = list_ends(Arc::clone(&inner.admin), partitions.clone(), *end, inner.options.poll_timeout);
-        calls.push((Key::Ends(*leader, *end), Box::pin(call)));
+        let key = Key::Ends(*leader, *end);
+        let (patience, usual) = (patience(inner, &key), inner.paces.usual(&key));
+        calls.push((key, Box::pin(list_ends(Arc::clone(&inner.admin), partitions.clone(), *end, patience, usual))));
     }
     let needed = |key: &Key| !matches!(key, Key::Ends(_, End::Start));
     for (key, outcome) in inner.flights.gather(calls, deadline, inner.options.straggler_grace, needed).await {
@@ -187,12 +196,41 @@ async fn ends(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<Top
     gathering.into_iter().map(|topic| topic_ends(observer, topic, read_committed)).collect()
 }
 
-async fn list_ends(admin: Arc<AdminClient>, partitions: Vec<Partition>, end: End, timeout: Duration) -> Ends {
+async fn list_ends(
+    admin: Arc<AdminClient>,
+    partitions: Vec<Partition>,
+    end: End,
+    patience: Duration,
+    usual: Option<Duration>,
+) -> Ends {
     let spec = if end == End::Start { OffsetSpec::Earliest } else { OffsetSpec::Latest };
-    let options = ListOffsetsOptions::default().timeout(timeout).read_committed(end == End::LastStable);
+    let options = ListOffsetsOptions::default().timeout(patience).read_committed(end == End::LastStable);
     let asked = SystemClock.now();
     let answer = admin.list_offsets(partitions.into_iter().map(|partition| (partition, spec)), options).await;
-    (answer, middle(asked))
+    let took = SystemClock.now().since(asked);
+    let heard = match &answer {
+        Ok(answers) if answers.values().all(Result::is_ok) => Heard::All(took),
+        Ok(answers) => answers
+            .values()
+            .map(|answer| answer.as_ref().map_or_else(heard, |_| Heard::Something))
+            .max()
+            .unwrap_or(Heard::Something),
+        Err(error) => heard(error),
+    };
+    // Where something was refused, the client went on asking; what it got came at the usual time.
+    let read = if matches!(heard, Heard::All(_)) { took } else { usual.map_or(took, |usual| usual.min(took)) };
+    (answer, asked + read / 2, heard)
+}
+
+/// The time that a call may take: long enough that its partial answer is there before the poll ends.
+fn patience(inner: &Inner, key: &Key) -> Duration {
+    let ObserverOptions { poll_timeout, straggler_grace, .. } = inner.options;
+    inner.paces.patience(key, straggler_grace, poll_timeout) * 9 / 10
+}
+
+/// Whether a broker said so, or nobody said anything.
+fn heard(error: &KrafkaError) -> Heard {
+    if matches!(error, KrafkaError::Broker { .. }) { Heard::Something } else { Heard::Nothing }
 }
 
 fn take_ends(
@@ -203,10 +241,16 @@ fn take_ends(
     outcome: Outcome<Ends>,
 ) {
     let (mut answers, read_at, missing) = match outcome {
-        Outcome::Answered((Ok(answers), read_at)) => (answers, read_at, KrafkaError::timeout("ListOffsets")),
-        Outcome::Answered((Err(error), read_at)) => (HashMap::new(), read_at, error),
+        Outcome::Answered((answer, read_at, heard)) => {
+            observer.inner.paces.learn(Key::Ends(leader, end), heard);
+            match answer {
+                Ok(answers) => (answers, read_at, KrafkaError::timeout("ListOffsets")),
+                Err(error) => (HashMap::new(), read_at, error),
+            }
+        }
         Outcome::Late(by) => {
-            let words = format!("broker {leader}, its leader, has not answered for {} ms", by.as_millis());
+            observer.inner.paces.learn(Key::Ends(leader, end), Heard::Nothing);
+            let words = format!("no answer for {} ms", by.as_millis());
             (HashMap::new(), SystemClock.now(), KrafkaError::timeout(words))
         }
     };
@@ -225,7 +269,8 @@ fn take_ends(
             (_, answer) => {
                 *answered.entry(place).or_default() += usize::from(answer.is_ok());
                 let subject = Subject::Partition(&topic.topic, partition.partition);
-                let read = answer.map(|listed| listed.offset).map_err(|error| translate(subject, &error));
+                let read =
+                    answer.map(|listed| listed.offset).map_err(|error| with_leader(translate(subject, &error), leader));
                 let ends = if end == End::LastStable { &mut topic.last_stable } else { &mut topic.ends };
                 ends.insert(partition.partition, read);
             }
@@ -237,6 +282,14 @@ fn take_ends(
             topic.read_at = Some((read_at, count));
         }
     }
+}
+
+/// Which broker it was, where that helps to find out what is wrong.
+fn with_leader(mut error: ReadError, leader: i32) -> ReadError {
+    if error.fault == ReadFault::Unavailable && leader != NO_LEADER {
+        let _ = write!(error.detail, " (leader: broker {leader})");
+    }
+    error
 }
 
 fn topic_ends(observer: &Observer, mut gathered: Gathering, read_committed: bool) -> TopicEnds {
@@ -286,15 +339,12 @@ fn nothing_read(observer: &Observer, groups: &[GroupCommits], topics: &[TopicEnd
 
 /// A group whose coordinator is silent.
 fn late(group: GroupId, by: Duration) -> GroupCommits {
-    let detail =
-        format!("group {group}: its coordinator has not answered for {} ms; trying again helps", by.as_millis());
+    let detail = format!(
+        "group {group}: its coordinator has not answered for {} ms; it is down, slow or moving",
+        by.as_millis()
+    );
     let error = ReadError { fault: ReadFault::Unavailable, detail };
     GroupCommits { group, read_at: SystemClock.now(), commits: Err(error) }
-}
-
-/// The middle of a request that began at `asked` and ends now: the best guess of when its answer was made.
-fn middle(asked: Instant) -> Instant {
-    asked + SystemClock.now().since(asked) / 2
 }
 
 /// How many brokers are asked in turn for a group's coordinator, within the grace (guessed: two dead ones are rare).
