@@ -238,7 +238,7 @@ mod tests {
         let (topics, orders, at) = (Topics::default(), Topic::new("orders"), Instant::from_seconds);
         let watched = [orders.clone()];
         let due = |seconds| topics.due(&watched, at(seconds), EVERY).len();
-        assert_eq!(topics.due(&watched, at(0.0), EVERY), [orders.clone()]);
+        assert_eq!(due(0.0), 1, "nothing is known yet");
         topics.learn(vec![(orders.clone(), described(1, 2))], at(0.0));
         assert_eq!((due(29.0), due(30.0)), (0, 1));
         topics.suspect(&orders);
