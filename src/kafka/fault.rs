@@ -44,10 +44,7 @@ fn broker(subject: Subject<'_>, code: ErrorCode, message: &str) -> (ReadFault, S
             (ReadFault::Unauthorized, missing_acl(subject, code))
         }
         E::SaslAuthenticationFailed => (ReadFault::Unauthorized, authentication(message)),
-        E::IllegalSaslState => fixed(
-            ReadFault::Unauthorized,
-            "this listener takes no SASL; set security.protocol to PLAINTEXT or SSL, or use the SASL listener's port",
-        ),
+        E::IllegalSaslState => fixed(ReadFault::Unauthorized, NO_SASL),
         E::UnsupportedSaslMechanism => fixed(
             ReadFault::Unauthorized,
             "the broker does not offer this sasl.mechanism; ask which ones it has enabled",
@@ -100,6 +97,9 @@ fn transport(text: &str) -> Option<&'static str> {
     if has("InvalidContentType") || has("corrupt message") || has("wrong version number") {
         return Some(PLAINTEXT_EXPECTED);
     }
+    if has("sent and unanswered") {
+        return Some("the broker was asked and did not answer in time; it is slow, or gone");
+    }
     if has("Connection refused") {
         return Some("connection refused: no broker listens there, or it is still starting");
     }
@@ -139,6 +139,12 @@ fn authentication(message: &str) -> String {
     if has("InvalidContentType") || has("corrupt message") {
         return PLAINTEXT_EXPECTED.to_owned();
     }
+    if has("IllegalSaslState") {
+        return NO_SASL.to_owned();
+    }
+    if has("UnsupportedSaslMechanism") {
+        return format!("the broker does not offer this sasl.mechanism ({})", short(message));
+    }
     format!("authentication failed; check sasl.username, sasl.password and sasl.mechanism ({})", short(message))
 }
 
@@ -166,6 +172,8 @@ pub(super) const TLS_EXPECTED: &str =
     "the port speaks TLS and was spoken to in plaintext; set security.protocol to SSL or SASL_SSL";
 pub(super) const PLAINTEXT_EXPECTED: &str =
     "the port speaks plaintext and was spoken to in TLS; set security.protocol to PLAINTEXT or SASL_PLAINTEXT";
+const NO_SASL: &str =
+    "this listener takes no SASL; set security.protocol to PLAINTEXT or SSL, or use the SASL listener's port";
 const TOPIC_MISSING: &str = "does not exist; create it, or check the name";
 const LONGEST: usize = 300;
 
@@ -221,6 +229,7 @@ mod tests {
             ("invalid peer certificate: UnknownIssuer", "ssl.ca.location"),
             ("invalid peer certificate: certificate not valid for name \"x\"; NotValidForName", "another host name"),
             ("received fatal alert: CertificateRequired", "ssl.certificate.location"),
+            ("SASL handshake failed: IllegalSaslState. Broker supports: []", "takes no SASL"),
             ("Authentication failed: Invalid username or password", "sasl.password"),
         ];
         for (text, words) in auth {

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -36,13 +37,14 @@ impl<K: Clone + Eq + Hash + Send + 'static> Flights<K> {
         Self { busy: Arc::default() }
     }
 
-    /// Runs `calls` side by side until `deadline`, or until `grace` after the first answer, whichever is first.
-    /// Returns one outcome a call, in any order.
+    /// Runs `calls` side by side until `deadline`, or until `grace` after the first answer to one that is `needed`,
+    /// whichever is first. Returns one outcome a call, in any order.
     pub(super) async fn gather<T: Send + 'static>(
         &self,
         calls: Vec<Call<K, T>>,
         deadline: Instant,
         grace: Duration,
+        needed: impl Fn(&K) -> bool,
     ) -> Vec<(K, Outcome<T>)> {
         let mut outcomes = Vec::with_capacity(calls.len());
         let mut waiting: HashMap<K, Instant> = HashMap::new();
@@ -68,8 +70,10 @@ impl<K: Clone + Eq + Hash + Send + 'static> Flights<K> {
             // `None`: a task panicked; its call counts as late.
             let Ok(Some((key, answer))) = timeout_at(until, arrivals.recv()).await else { break };
             waiting.remove(&key);
+            if needed(&key) {
+                until = until.min(Instant::now() + grace);
+            }
             outcomes.push((key, Outcome::Answered(answer)));
-            until = until.min(Instant::now() + grace);
         }
         let late = |(key, since): (K, Instant)| (key, Outcome::Late(since.elapsed()));
         outcomes.extend(waiting.into_iter().map(late));
@@ -78,6 +82,20 @@ impl<K: Clone + Eq + Hash + Send + 'static> Flights<K> {
 
     fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<K, Instant>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks again, up to `attempts` times in all, each time that nothing was heard for `after`; the first answer counts.
+///
+/// For questions that any broker answers: the client picks one at random, and it may be one that is silent.
+pub(super) async fn hedged<T, F: Future<Output = T>>(attempts: usize, after: Duration, call: impl Fn() -> F) -> T {
+    let mut asked = FuturesUnordered::from_iter([call()]);
+    loop {
+        let may_ask = asked.len() < attempts;
+        tokio::select! {
+            Some(answer) = asked.next() => return answer,
+            () = tokio::time::sleep(after), if may_ask => asked.push(call()),
+        }
     }
 }
 
@@ -119,18 +137,39 @@ mod tests {
     fn a_late_call_costs_the_others_the_grace_at_most_and_is_not_asked_twice() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let (flights, grace) = (Flights::new(), Duration::from_millis(200));
-            let deadline = || Instant::now() + Duration::from_secs(5);
+            let flights = Flights::new();
+            let within = async |time, calls| {
+                let needed = |key: &u8| *key < 10;
+                late(flights.gather(calls, Instant::now() + time, Duration::from_millis(200), needed).await)
+            };
+            let long = Duration::from_secs(5);
             let start = Instant::now();
-            let first = flights.gather(vec![call(1, 10), call(2, 1_500), call(3, 50)], deadline(), grace).await;
-            assert_eq!(late(first), [2]);
+            assert_eq!(within(long, vec![call(1, 10), call(2, 1_500), call(3, 50)]).await, [2]);
             assert!(start.elapsed() < Duration::from_millis(1_000), "{:?}", start.elapsed());
-            let again = flights.gather(vec![call(1, 10), call(2, 0)], deadline(), grace).await;
-            assert_eq!(late(again), [2], "still under way: not asked again");
+            assert_eq!(within(long, vec![call(1, 10), call(2, 0)]).await, [2], "still under way: not asked again");
             tokio::time::sleep_until(start + Duration::from_millis(1_800)).await;
-            assert_eq!(late(flights.gather(vec![call(2, 10)], deadline(), grace).await), [0; 0]);
-            let soon = Instant::now() + Duration::from_millis(50);
-            assert_eq!(late(flights.gather(vec![call(4, 9_000)], soon, grace).await), [4]);
+            assert_eq!(within(long, vec![call(2, 10)]).await, [0; 0]);
+            assert_eq!(within(Duration::from_millis(50), vec![call(4, 9_000)]).await, [4]);
+            assert_eq!(
+                within(long, vec![call(10, 0), call(5, 400)]).await,
+                [0; 0],
+                "what is not needed hurries nobody"
+            );
         });
+    }
+
+    #[test]
+    fn a_question_is_asked_again_when_nothing_is_heard() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let asked = std::cell::Cell::new(0);
+        let answer = runtime.block_on(hedged(3, Duration::from_millis(20), || {
+            asked.set(asked.get() + 1);
+            let (number, millis) = (asked.get(), if asked.get() == 1 { 9_000 } else { 5 });
+            async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                number
+            }
+        }));
+        assert_eq!(answer, 2);
     }
 }

@@ -9,6 +9,7 @@ mod diagnose;
 mod fault;
 mod flight;
 mod observer;
+mod pace;
 mod poll;
 mod topics;
 

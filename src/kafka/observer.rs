@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::diagnose;
 use super::fault::{Subject, translate};
 use super::flight::Flights;
+use super::pace::Paces;
 use super::poll::{self, Key};
 use super::topics::{self, TopicInfo, Topics};
 use crate::id::{GroupId, Topic};
@@ -71,6 +72,7 @@ pub(super) struct Inner {
     pub(super) options: ObserverOptions,
     pub(super) topics: Topics,
     pub(super) flights: Flights<Key>,
+    pub(super) paces: Paces<Key>,
     polls: AtomicU64,
     requests: AtomicU64,
 }
@@ -115,6 +117,7 @@ impl Observer {
             options,
             topics: Topics::default(),
             flights: Flights::new(),
+            paces: Paces::new(),
             polls: AtomicU64::new(0),
             requests: AtomicU64::new(0),
         };

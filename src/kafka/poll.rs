@@ -1,6 +1,7 @@
 //! One poll: commits first, ends second, so that no lag is ever read too small.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +13,10 @@ use krafka::error::{ErrorCode, KrafkaError};
 use tokio::time::Instant as Deadline;
 
 use super::fault::{Subject, translate};
-use super::flight::{Call, Outcome};
-use super::observer::Observer;
-use super::topics::{self, Described};
+use super::flight::{Call, Outcome, hedged};
+use super::observer::{Inner, Observer, ObserverOptions};
+use super::pace::Heard;
+use super::topics::{self, Described, NO_LEADER};
 use crate::clock::{Clock as _, Instant, SystemClock};
 use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{
@@ -46,11 +48,11 @@ type Answer<T> = Result<HashMap<Partition, Result<T, KrafkaError>>, KrafkaError>
 /// What a call of the first phase answers.
 enum Said {
     Topics(Vec<(Topic, Result<Described, ReadError>)>),
-    Commits(Answer<GroupOffset>, Instant),
+    Commits(GroupCommits, Heard),
 }
 
-/// What a call of the second phase answers.
-type Ends = (Answer<ListedOffset>, Instant);
+/// What a call of the second phase answers, and when.
+type Ends = (Answer<ListedOffset>, Instant, Heard);
 
 /// One watched topic while its ends come in.
 struct Gathering {
@@ -78,105 +80,74 @@ pub(super) async fn poll(observer: &Observer, watch: &Watch) -> Result<Snapshot,
 async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<GroupCommits> {
     let inner = &observer.inner;
     inner.topics.retain(&watch.topics);
-    let (due, unknown) = inner.topics.due(&watch.topics, SystemClock.now(), inner.options.topics_every);
-    let mut calls: Vec<Call<Key, Said>> = Vec::new();
+    let due = inner.topics.due(&watch.topics, SystemClock.now(), inner.options.topics_every);
+    let mut calls: Vec<Call<Key, Said>> = Vec::with_capacity(watch.groups.len() + 1);
     if !due.is_empty() {
         observer.count(1);
         let (admin, patience) = (Arc::clone(&inner.admin), inner.options.poll_timeout);
         calls.push((Key::Topics, Box::pin(async move { Said::Topics(topics::describe(&admin, due, patience).await) })));
     }
-    let mut groups = HashMap::new();
-    if unknown {
-        // Which partitions to ask the groups about is only known afterwards.
-        let described = inner.flights.gather(std::mem::take(&mut calls), deadline, Duration::ZERO).await;
-        take_in(observer, &mut groups, described);
-    }
-    let partitions = watched_partitions(observer, watch);
-    for group in &watch.groups {
+    let mut sorted = watch.topics.clone();
+    sorted.sort_unstable();
+    let sorted: Arc<[Topic]> = sorted.into();
+    for group in watch.groups.iter().map(|watched| &watched.group) {
         observer.count(2);
-        let call = fetch_commits(
-            Arc::clone(&inner.admin),
-            group.group.clone(),
-            partitions.clone(),
-            inner.options.poll_timeout,
-        );
-        calls.push((Key::Group(group.group.clone()), Box::pin(call)));
+        let key = Key::Group(group.clone());
+        let call = fetch_commits(Arc::clone(&inner.admin), group.clone(), Arc::clone(&sorted), patience(inner, &key));
+        calls.push((key, Box::pin(call)));
     }
-    let answers = inner.flights.gather(calls, deadline, inner.options.straggler_grace).await;
-    take_in(observer, &mut groups, answers);
-    let now = SystemClock.now();
-    let names: HashMap<&str, &Topic> = watch.topics.iter().map(|topic| (topic.as_str(), topic)).collect();
-    let mut commits = |group: &GroupId| match groups.remove(group) {
-        Some(Outcome::Answered((answer, read_at))) => {
-            let commits = answer.map_err(|error| translate(Subject::Group(group), &error));
-            let commits = commits.and_then(|offsets| committed(group, offsets, &names));
-            GroupCommits { group: group.clone(), read_at, commits }
-        }
-        Some(Outcome::Late(by)) => GroupCommits { group: group.clone(), read_at: now, commits: Err(late(group, by)) },
-        None => GroupCommits { group: group.clone(), read_at: now, commits: Err(late(group, Duration::ZERO)) },
-    };
-    watch.groups.iter().map(|watched| commits(&watched.group)).collect()
-}
-
-fn take_in(
-    observer: &Observer,
-    groups: &mut HashMap<GroupId, Outcome<(Answer<GroupOffset>, Instant)>>,
-    answers: Vec<(Key, Outcome<Said>)>,
-) {
-    for (key, outcome) in answers {
+    let grace = inner.options.straggler_grace;
+    let mut groups: HashMap<GroupId, GroupCommits> = HashMap::with_capacity(watch.groups.len());
+    for (key, outcome) in inner.flights.gather(calls, deadline, grace, |key| *key != Key::Topics).await {
         match (key, outcome) {
-            (_, Outcome::Answered(Said::Topics(described))) => {
-                observer.inner.topics.learn(described, SystemClock.now());
+            (_, Outcome::Answered(Said::Topics(described))) => inner.topics.learn(described, SystemClock.now()),
+            (key, Outcome::Answered(Said::Commits(read, heard))) => {
+                inner.paces.learn(key, heard);
+                groups.insert(read.group.clone(), read);
             }
-            (Key::Group(group), Outcome::Answered(Said::Commits(offsets, read_at))) => {
-                groups.insert(group, Outcome::Answered((offsets, read_at)));
+            (Key::Group(group), Outcome::Late(by)) => {
+                inner.paces.learn(Key::Group(group.clone()), Heard::Nothing);
+                groups.insert(group.clone(), late(group, by));
             }
-            (Key::Group(group), Outcome::Late(by)) => drop(groups.insert(group, Outcome::Late(by))),
-            _ => {}
+            (_, Outcome::Late(_)) => {}
         }
     }
+    let read = |group: &GroupId| groups.remove(group).unwrap_or_else(|| late(group.clone(), Duration::ZERO));
+    watch.groups.iter().map(|watched| &watched.group).map(read).collect()
 }
 
-/// Every partition of the watched topics. `None` when there is none: a group can still be asked whether it may be read.
-fn watched_partitions(observer: &Observer, watch: &Watch) -> Option<Vec<Partition>> {
-    let mut partitions = Vec::new();
-    for topic in &watch.topics {
-        if let Ok(described) = observer.inner.topics.described(topic) {
-            partitions
-                .extend(described.leaders.iter().map(|(partition, _)| Partition::new(topic.as_str(), *partition)));
-        }
-    }
-    (!partitions.is_empty()).then_some(partitions)
-}
-
-/// Names the partitions: without names, topics that may not be described are left out of the answer in silence.
-async fn fetch_commits(
-    admin: Arc<AdminClient>,
-    group: GroupId,
-    partitions: Option<Vec<Partition>>,
-    timeout: Duration,
-) -> Said {
-    let mut options = ListConsumerGroupOffsetsOptions::default().timeout(timeout);
-    if let Some(partitions) = partitions {
-        options = options.partitions(partitions);
-    }
-    let asked = SystemClock.now();
-    let answer = admin.list_consumer_group_offsets(group.as_str(), options).await;
-    Said::Commits(answer, middle(asked))
+/// Asks for every partition that the group has committed: naming a thousand partitions to each of a hundred groups
+/// costs as much as the answers (measured). Topics that may not be described are left out of such an answer in
+/// silence; their own entry says so, and without an end there is no lag.
+async fn fetch_commits(admin: Arc<AdminClient>, group: GroupId, sorted: Arc<[Topic]>, patience: Duration) -> Said {
+    let options = ListConsumerGroupOffsetsOptions::default().timeout(patience);
+    let (answer, asked) = hedged(ATTEMPTS, patience / ATTEMPTS as u32, || async {
+        let asked = SystemClock.now();
+        (admin.list_consumer_group_offsets(group.as_str(), options.clone()).await, asked)
+    })
+    .await;
+    let took = SystemClock.now().since(asked);
+    let heard = match &answer {
+        Ok(_) => Heard::All(took),
+        Err(error) => heard(error),
+    };
+    let commits = answer.map_err(|error| translate(Subject::Group(&group), &error));
+    let commits = commits.and_then(|offsets| committed(&group, offsets, &sorted));
+    Said::Commits(GroupCommits { group, read_at: asked + took / 2, commits }, heard)
 }
 
 /// Commits on watched topics. One partition that may not be read spoils the group: its absence would mean "no commit".
 fn committed(
     group: &GroupId,
     offsets: HashMap<Partition, Result<GroupOffset, KrafkaError>>,
-    names: &HashMap<&str, &Topic>,
+    sorted: &[Topic],
 ) -> Result<HashMap<TopicPartition, i64>, ReadError> {
     let mut commits = HashMap::with_capacity(offsets.len());
     for (partition, answer) in offsets {
-        let Some(topic) = names.get(partition.topic.as_str()) else { continue };
+        let Ok(place) = sorted.binary_search_by(|topic| topic.as_str().cmp(&partition.topic)) else { continue };
         match answer {
             Ok(GroupOffset { offset: Some(offset), .. }) => {
-                commits.insert(TopicPartition { topic: (*topic).clone(), partition: partition.partition }, offset);
+                commits.insert(TopicPartition { topic: sorted[place].clone(), partition: partition.partition }, offset);
             }
             // The topic's own entry says that it is gone.
             Ok(_) | Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => {}
@@ -212,10 +183,12 @@ async fn ends(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<Top
     observer.count(wanted.len());
     let mut calls: Vec<Call<Key, Ends>> = Vec::with_capacity(wanted.len());
     for ((leader, end), partitions) in &wanted {
-        let call = list_ends(Arc::clone(&inner.admin), partitions.clone(), *end, inner.options.poll_timeout);
-        calls.push((Key::Ends(*leader, *end), Box::pin(call)));
+        let key = Key::Ends(*leader, *end);
+        let (patience, usual) = (patience(inner, &key), inner.paces.usual(&key));
+        calls.push((key, Box::pin(list_ends(Arc::clone(&inner.admin), partitions.clone(), *end, patience, usual))));
     }
-    for (key, outcome) in inner.flights.gather(calls, deadline, inner.options.straggler_grace).await {
+    let needed = |key: &Key| !matches!(key, Key::Ends(_, End::Start));
+    for (key, outcome) in inner.flights.gather(calls, deadline, inner.options.straggler_grace, needed).await {
         let Key::Ends(leader, end) = key else { continue };
         let asked = wanted.remove(&(leader, end)).unwrap_or_default();
         take_ends(observer, &mut gathering, asked, (leader, end), outcome);
@@ -223,12 +196,41 @@ async fn ends(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<Top
     gathering.into_iter().map(|topic| topic_ends(observer, topic, read_committed)).collect()
 }
 
-async fn list_ends(admin: Arc<AdminClient>, partitions: Vec<Partition>, end: End, timeout: Duration) -> Ends {
+async fn list_ends(
+    admin: Arc<AdminClient>,
+    partitions: Vec<Partition>,
+    end: End,
+    patience: Duration,
+    usual: Option<Duration>,
+) -> Ends {
     let spec = if end == End::Start { OffsetSpec::Earliest } else { OffsetSpec::Latest };
-    let options = ListOffsetsOptions::default().timeout(timeout).read_committed(end == End::LastStable);
+    let options = ListOffsetsOptions::default().timeout(patience).read_committed(end == End::LastStable);
     let asked = SystemClock.now();
     let answer = admin.list_offsets(partitions.into_iter().map(|partition| (partition, spec)), options).await;
-    (answer, middle(asked))
+    let took = SystemClock.now().since(asked);
+    let heard = match &answer {
+        Ok(answers) if answers.values().all(Result::is_ok) => Heard::All(took),
+        Ok(answers) => answers
+            .values()
+            .map(|answer| answer.as_ref().map_or_else(heard, |_| Heard::Something))
+            .max()
+            .unwrap_or(Heard::Something),
+        Err(error) => heard(error),
+    };
+    // Where something was refused, the client went on asking; what it got came at the usual time.
+    let read = if matches!(heard, Heard::All(_)) { took } else { usual.map_or(took, |usual| usual.min(took)) };
+    (answer, asked + read / 2, heard)
+}
+
+/// The time that a call may take: long enough that its partial answer is there before the poll ends.
+fn patience(inner: &Inner, key: &Key) -> Duration {
+    let ObserverOptions { poll_timeout, straggler_grace, .. } = inner.options;
+    inner.paces.patience(key, straggler_grace, poll_timeout) * 9 / 10
+}
+
+/// Whether a broker said so, or nobody said anything.
+fn heard(error: &KrafkaError) -> Heard {
+    if matches!(error, KrafkaError::Broker { .. }) { Heard::Something } else { Heard::Nothing }
 }
 
 fn take_ends(
@@ -239,10 +241,16 @@ fn take_ends(
     outcome: Outcome<Ends>,
 ) {
     let (mut answers, read_at, missing) = match outcome {
-        Outcome::Answered((Ok(answers), read_at)) => (answers, read_at, KrafkaError::timeout("ListOffsets")),
-        Outcome::Answered((Err(error), read_at)) => (HashMap::new(), read_at, error),
+        Outcome::Answered((answer, read_at, heard)) => {
+            observer.inner.paces.learn(Key::Ends(leader, end), heard);
+            match answer {
+                Ok(answers) => (answers, read_at, KrafkaError::timeout("ListOffsets")),
+                Err(error) => (HashMap::new(), read_at, error),
+            }
+        }
         Outcome::Late(by) => {
-            let words = format!("broker {leader}, its leader, has not answered for {} ms", by.as_millis());
+            observer.inner.paces.learn(Key::Ends(leader, end), Heard::Nothing);
+            let words = format!("no answer for {} ms", by.as_millis());
             (HashMap::new(), SystemClock.now(), KrafkaError::timeout(words))
         }
     };
@@ -261,7 +269,8 @@ fn take_ends(
             (_, answer) => {
                 *answered.entry(place).or_default() += usize::from(answer.is_ok());
                 let subject = Subject::Partition(&topic.topic, partition.partition);
-                let read = answer.map(|listed| listed.offset).map_err(|error| translate(subject, &error));
+                let read =
+                    answer.map(|listed| listed.offset).map_err(|error| with_leader(translate(subject, &error), leader));
                 let ends = if end == End::LastStable { &mut topic.last_stable } else { &mut topic.ends };
                 ends.insert(partition.partition, read);
             }
@@ -273,6 +282,14 @@ fn take_ends(
             topic.read_at = Some((read_at, count));
         }
     }
+}
+
+/// Which broker it was, where that helps to find out what is wrong.
+fn with_leader(mut error: ReadError, leader: i32) -> ReadError {
+    if error.fault == ReadFault::Unavailable && leader != NO_LEADER {
+        let _ = write!(error.detail, " (leader: broker {leader})");
+    }
+    error
 }
 
 fn topic_ends(observer: &Observer, mut gathered: Gathering, read_committed: bool) -> TopicEnds {
@@ -320,13 +337,15 @@ fn nothing_read(observer: &Observer, groups: &[GroupCommits], topics: &[TopicEnd
     Some(SourceError::Unreachable { bootstrap: observer.inner.bootstrap.clone(), detail })
 }
 
-fn late(group: &GroupId, by: Duration) -> ReadError {
-    let words =
-        format!("group {group}: its coordinator has not answered for {} ms; trying again helps", by.as_millis());
-    ReadError { fault: ReadFault::Unavailable, detail: words }
+/// A group whose coordinator is silent.
+fn late(group: GroupId, by: Duration) -> GroupCommits {
+    let detail = format!(
+        "group {group}: its coordinator has not answered for {} ms; it is down, slow or moving",
+        by.as_millis()
+    );
+    let error = ReadError { fault: ReadFault::Unavailable, detail };
+    GroupCommits { group, read_at: SystemClock.now(), commits: Err(error) }
 }
 
-/// The middle of a request that began at `asked` and ends now: the best guess of when its answer was made.
-fn middle(asked: Instant) -> Instant {
-    asked + SystemClock.now().since(asked) / 2
-}
+/// How many brokers are asked in turn for a group's coordinator, within the grace (guessed: two dead ones are rare).
+const ATTEMPTS: usize = 3;

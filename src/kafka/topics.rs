@@ -8,7 +8,7 @@ use std::time::Duration;
 use krafka::admin::{
     AdminClient, ConfigEntry, ConfigResource, DescribeConfigsOptions, DescribeTopicsOptions, TopicDescription,
 };
-use krafka::error::KrafkaError;
+use krafka::error::{ErrorCode, KrafkaError};
 
 use super::fault::{Subject, translate};
 use crate::clock::Instant;
@@ -58,14 +58,13 @@ struct Known {
 }
 
 impl Topics {
-    /// Which of `topics` have to be asked about, and whether any of them is wholly unknown yet.
-    pub(super) fn due(&self, topics: &[Topic], now: Instant, every: Duration) -> (Vec<Topic>, bool) {
+    /// Which of `topics` have to be asked about.
+    pub(super) fn due(&self, topics: &[Topic], now: Instant, every: Duration) -> Vec<Topic> {
         let known = self.lock();
         let stale = |topic: &&Topic| {
             known.get(*topic).is_none_or(|k| k.suspect || k.described.is_err() || now.since(k.at) >= every)
         };
-        let unknown = topics.iter().any(|topic| !known.contains_key(topic));
-        (topics.iter().filter(stale).cloned().collect(), unknown)
+        topics.iter().filter(stale).cloned().collect()
     }
 
     /// Takes in what was said. A cluster that does not answer takes nothing away that was known before.
@@ -150,28 +149,28 @@ pub(super) async fn describe(
     topics: Vec<Topic>,
     timeout: Duration,
 ) -> Vec<(Topic, Result<Described, ReadError>)> {
+    // One illegal name would fail the whole call.
+    let legal = topics.iter().map(Topic::as_str).filter(|name| is_legal(name));
     let options = DescribeTopicsOptions::default().timeout(timeout);
-    let mut answers = match admin.describe_topics(topics.iter().map(Topic::as_str), options.clone()).await {
-        Ok(answers) => answers,
-        // One illegal name fails the whole call: ask one by one, and let it fail alone.
-        Err(KrafkaError::Config { .. }) if topics.len() > 1 => {
-            let mut answers = HashMap::new();
-            for topic in &topics {
-                match admin.describe_topics([topic.as_str()], options.clone()).await {
-                    Ok(answer) => answers.extend(answer),
-                    Err(error) => drop(answers.insert(topic.to_string(), Err(error))),
-                }
-            }
-            answers
-        }
-        Err(error) => topics.iter().map(|topic| (topic.to_string(), Err(error.clone()))).collect(),
-    };
+    let mut answers = admin.describe_topics(legal, options).await;
     let describe = |topic: Topic| {
-        let answer = answers.remove(topic.as_str()).unwrap_or_else(|| Err(KrafkaError::timeout("DescribeTopics")));
-        let described = answer.map(|said| described(&said)).map_err(|error| refusal(&topic, &error));
+        let answer = match &mut answers {
+            _ if !is_legal(topic.as_str()) => Err(KrafkaError::broker(ErrorCode::InvalidTopic, "")),
+            Ok(answers) => {
+                answers.remove(topic.as_str()).unwrap_or_else(|| Err(KrafkaError::timeout("DescribeTopics")))
+            }
+            Err(error) => Err(error.clone()),
+        };
+        let described = answer.map(|said| described(&said)).map_err(|error| translate(Subject::Topic(&topic), &error));
         (topic, described)
     };
     topics.into_iter().map(describe).collect()
+}
+
+/// Kafka's rule for topic names.
+fn is_legal(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&name.len()) && name.chars().all(allowed) && name != "." && name != ".."
 }
 
 /// Asks for everything there is to say of one topic.
@@ -218,13 +217,6 @@ fn described(said: &TopicDescription) -> Described {
     Described { id: (said.topic_id != [0; 16]).then_some(said.topic_id), leaders: leaders.collect() }
 }
 
-fn refusal(topic: &Topic, error: &KrafkaError) -> ReadError {
-    if let KrafkaError::Config { message } = error {
-        return ReadError { fault: ReadFault::TopicMissing, detail: format!("topic {topic}: {message}") };
-    }
-    translate(Subject::Topic(topic), error)
-}
-
 pub(super) const NO_LEADER: i32 = -1;
 
 #[cfg(test)]
@@ -245,8 +237,8 @@ mod tests {
     fn topics_are_asked_about_on_a_timer_and_at_once_after_trouble() {
         let (topics, orders, at) = (Topics::default(), Topic::new("orders"), Instant::from_seconds);
         let watched = [orders.clone()];
-        let due = |seconds| topics.due(&watched, at(seconds), EVERY).0.len();
-        assert_eq!(topics.due(&watched, at(0.0), EVERY), (vec![orders.clone()], true));
+        let due = |seconds| topics.due(&watched, at(seconds), EVERY).len();
+        assert_eq!(due(0.0), 1, "nothing is known yet");
         topics.learn(vec![(orders.clone(), described(1, 2))], at(0.0));
         assert_eq!((due(29.0), due(30.0)), (0, 1));
         topics.suspect(&orders);
@@ -257,6 +249,12 @@ mod tests {
         topics.learn(vec![(orders.clone(), failed(ReadFault::TopicMissing))], at(2.0));
         assert_eq!(topics.described(&orders), failed(ReadFault::TopicMissing));
         assert_eq!(due(2.1), 1, "a missing topic may appear any time");
+    }
+
+    #[test]
+    fn topic_names_are_checked_as_kafka_does() {
+        assert!(is_legal("a.b_c-9") && is_legal(&"x".repeat(249)));
+        assert!(["", ".", "..", "a/b", "ä"].iter().all(|name| !is_legal(name)) && !is_legal(&"x".repeat(250)));
     }
 
     #[test]

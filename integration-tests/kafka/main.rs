@@ -1,0 +1,17 @@
+//! Whatever talks to Kafka, on a real Apache Kafka: see `support/mod.rs` for where that comes from.
+
+#[path = "../support/program.rs"]
+mod program;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod observer;
+mod observer_faults;
+mod observer_security;
+mod produce;
+
+fn main() {
+    // One line a file.
+    let tests = [observer::tests(), observer_faults::tests(), observer_security::tests(), produce::tests()];
+    support::run(tests.into_iter().flatten().collect());
+}
