@@ -5,19 +5,19 @@
 
 /// One path of a source.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// The line it stands on, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// `crate::lag::Snapshot` → `["crate", "lag", "Snapshot"]`.
-    pub segments: Vec<String>,
+    pub(crate) segments: Vec<String>,
     /// Whether a `use` names it.
-    pub imported: bool,
+    pub(crate) imported: bool,
     /// Whether a `!` follows it.
-    pub called_as_macro: bool,
+    pub(crate) called_as_macro: bool,
 }
 
 /// Every path in `text`, `use` trees spread out, in the order of the source.
-pub fn paths_of(text: &str) -> Vec<Found> {
+pub(crate) fn paths_of(text: &str) -> Vec<Found> {
     let tokens = without_tests(tokens_of(text));
     let mut found = Vec::new();
     let mut at = 0;

@@ -80,6 +80,7 @@ impl<S: Deref<Target = Shared>> Admission<S> {
     }
 
     /// Hands `record` to librdkafka; on success the delivery report frees the slot.
+    #[expect(clippy::result_large_err, reason = "the record comes back, not a box of it")]
     pub(super) fn produce<'a, K, P, C>(
         mut self,
         producer: &ThreadedProducer<ReportContext<C>>,

@@ -227,6 +227,7 @@ impl<C: ClientContext + 'static> ThrottledProducer<C> {
     ///
     /// # Errors
     /// [`TrySendError`]: throttled, queue full, or refused.
+    #[expect(clippy::result_large_err, reason = "the record comes back, not a box of it: an allocation a refusal")]
     pub fn try_send<'a, K, P>(
         &self,
         record: FutureRecord<'a, K, P>,
@@ -255,7 +256,6 @@ impl<C: ClientContext + 'static> ThrottledProducer<C> {
 
     /// A sink of records: it is ready when the valve and the queue have room for one, so a stream is pulled as fast as
     /// the valve admits.
-    #[must_use]
     pub fn sink(&self) -> ThrottledSink<C> {
         ThrottledSink::new(self.clone())
     }

@@ -181,7 +181,9 @@ fn time_axis(view: &View<'_>) -> Axis<'static> {
 /// A dotted vertical where each stage began.
 fn stage_marks(view: &View<'_>, top: f64) -> Vec<(f64, f64)> {
     let begun = view.story.stages.iter().skip(1).filter(|stage| stage.from <= view.t);
-    begun.flat_map(|stage| (0..MARK_DOTS).map(|dot| (stage.from, f64::from(dot) / f64::from(MARK_DOTS) * top))).collect()
+    begun
+        .flat_map(|stage| (0..MARK_DOTS).map(|dot| (stage.from, f64::from(dot) / f64::from(MARK_DOTS) * top)))
+        .collect()
 }
 
 /// About one point for every third column, so that single marks stay apart and the line below them shows.

@@ -129,7 +129,8 @@ struct Embedded {
 
 impl Embedded {
     fn start(topic: &str, truth: Arc<Truth>) -> Result<Self, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the embedded broker: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the embedded broker: {error}"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("demo-broker")

@@ -73,7 +73,8 @@ impl Group {
 
     /// Starts the members.
     pub(super) fn start(&mut self) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the consumer group: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the consumer group: {error}"));
         for index in 0..self.members {
             let (command, commands) = mpsc::channel();
             let consumer = self.member(index).map_err(|error| failed(&error))?;

@@ -53,12 +53,7 @@ enum Show {
 
 impl Director {
     /// Before the clock starts. Takes the terminal over when there is a chart.
-    pub(super) fn new(
-        story: Story,
-        truth: Arc<Truth>,
-        args: &DemoArgs,
-        cluster: String,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(story: Story, truth: Arc<Truth>, args: &DemoArgs, cluster: String) -> Result<Self, Failure> {
         let show = if args.draws() { Show::Screen(Screen::open()?) } else { Show::Lines(Lines::new(args.json)) };
         let offered_is_known = matches!(story.demand, Demand::Rate(_));
         Ok(Self {

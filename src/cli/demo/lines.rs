@@ -25,7 +25,13 @@ impl Lines {
         if self.output.is_json() {
             let t = view.t.round();
             let kind = stage.kind.name();
-            return self.output.object(&StageLine { event: "stage", t, stage: kind, capacity: stage.capacity, text: &text });
+            return self.output.object(&StageLine {
+                event: "stage",
+                t,
+                stage: kind,
+                capacity: stage.capacity,
+                text: &text,
+            });
         }
         self.output.line(&format!("{:>4.0} s  {}: {text}", view.t, stage.kind.title()))
     }

@@ -141,11 +141,23 @@ mod tests {
         for (name, production, capacity, offered, settled) in [
             ("at once", vec![(60, 2000.0)], 2000.0, Some(10_000.0), Some(0.0)),
             ("demand below capacity is what counts", vec![(60, 1400.0)], 2000.0, Some(1400.0), Some(0.0)),
-            ("after a flood of 8 s and a drain", vec![(8, 10_000.0), (12, 200.0), (60, 2000.0)], 2000.0, None, Some(25.0)),
+            (
+                "after a flood of 8 s and a drain",
+                vec![(8, 10_000.0), (12, 200.0), (60, 2000.0)],
+                2000.0,
+                None,
+                Some(25.0),
+            ),
             ("within 10 %", vec![(60, 2190.0)], 2000.0, None, Some(0.0)),
             ("never: 12 % off", vec![(60, 2240.0)], 2000.0, None, None),
             ("too late to prove it", vec![(52, 500.0), (8, 2000.0)], 2000.0, None, None),
-            ("a short dip of 5 % of the rest is allowed", vec![(40, 2000.0), (2, 0.0), (58, 2000.0)], 2000.0, None, Some(0.0)),
+            (
+                "a short dip of 5 % of the rest is allowed",
+                vec![(40, 2000.0), (2, 0.0), (58, 2000.0)],
+                2000.0,
+                None,
+                Some(0.0),
+            ),
             ("nothing measured", vec![], 2000.0, None, None),
         ] {
             let found = settled_seconds(&run(&production, capacity, offered));

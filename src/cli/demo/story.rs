@@ -142,12 +142,14 @@ impl Story {
             (StageKind::ConsumerHalved, _) => {
                 format!("The group has become slower: {takes}/s. Nobody told the valve.")
             }
-            (StageKind::ConsumerKilled, _) => "The consumer crashed: no commit, no goodbye. Its commits become overdue, \
+            (StageKind::ConsumerKilled, _) => {
+                "The consumer crashed: no commit, no goodbye. Its commits become overdue, \
                 and the valve closes to a trickle."
-                .to_owned(),
-            (StageKind::ConsumerRestarted, _) => format!(
-                "The consumer is back, still at {takes}/s, from its last commit. The backlog goes first."
-            ),
+                    .to_owned()
+            }
+            (StageKind::ConsumerRestarted, _) => {
+                format!("The consumer is back, still at {takes}/s, from its last commit. The backlog goes first.")
+            }
             (StageKind::ConsumerDoubled, _) => {
                 format!("The group takes {takes}/s again. The valve opens as commits prove it.")
             }

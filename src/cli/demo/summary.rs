@@ -213,10 +213,7 @@ impl Summary {
 
 impl StageFigures {
     fn is_a_return(&self) -> bool {
-        matches!(
-            self.stage,
-            StageKind::ConsumerHalved | StageKind::ConsumerRestarted | StageKind::ConsumerDoubled
-        )
+        matches!(self.stage, StageKind::ConsumerHalved | StageKind::ConsumerRestarted | StageKind::ConsumerDoubled)
     }
 }
 
@@ -293,7 +290,10 @@ mod tests {
     fn a_run_at_the_set_point_keeps_every_promise() {
         let summary = summary(2.2, CLEAN);
         assert!(summary.kept(), "{:?}", summary.missed);
-        assert_eq!((summary.settled_seconds, summary.rate_cov, summary.withheld_percent), (Some(0.0), Some(0.0), Some(80.0)));
+        assert_eq!(
+            (summary.settled_seconds, summary.rate_cov, summary.withheld_percent),
+            (Some(0.0), Some(0.0), Some(80.0))
+        );
     }
 
     #[test]

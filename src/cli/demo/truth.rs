@@ -197,11 +197,13 @@ impl AgeHistogram {
         let total: u64 = self.bins.iter().sum();
         let wanted = (total as f64 * share).ceil() as u64;
         let mut seen = 0;
-        self.bins.iter().position(|count| {
-            seen += count;
-            total > 0 && seen >= wanted
-        })
-        .map(|bin| (bin + 1) as f64 * AGE_BIN_SECONDS)
+        self.bins
+            .iter()
+            .position(|count| {
+                seen += count;
+                total > 0 && seen >= wanted
+            })
+            .map(|bin| (bin + 1) as f64 * AGE_BIN_SECONDS)
     }
 }
 

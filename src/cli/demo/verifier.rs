@@ -50,10 +50,12 @@ impl Verifier {
             .set("fetch.wait.max.ms", "50")
             .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "32768");
-        let failed = |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the verifying reader: {error}"));
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the verifying reader: {error}"));
         let consumer = Arc::new(assigned(&config, topic).map_err(|error| failed(&error))?);
         let (seen, stop) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
-        let reader = Reader { seen: Arc::clone(&seen), consumer: Arc::clone(&consumer), truth, stop: Arc::clone(&stop) };
+        let reader =
+            Reader { seen: Arc::clone(&seen), consumer: Arc::clone(&consumer), truth, stop: Arc::clone(&stop) };
         let thread = std::thread::Builder::new()
             .name("demo-verifier".to_owned())
             .spawn(move || reader.run())
@@ -62,7 +64,13 @@ impl Verifier {
     }
 
     /// Waits until the reader is at the end of the topic, at most `patience`, and compares. Blocks its thread.
-    pub(super) fn finish(self, issued: &[Issued], failed: &HashSet<(u32, u64)>, truth: &Truth, patience: Duration) -> Verdict {
+    pub(super) fn finish(
+        self,
+        issued: &[Issued],
+        failed: &HashSet<(u32, u64)>,
+        truth: &Truth,
+        patience: Duration,
+    ) -> Verdict {
         let until = SystemClock.now() + patience;
         let mut complete = false;
         while !complete && SystemClock.now() < until {
@@ -141,7 +149,8 @@ impl Seen {
         for Issued { producer, below } in issued {
             let bits = self.producers.get(*producer as usize).unwrap_or(&none);
             // A record that the client gave up may be on the topic all the same: neither lost nor expected.
-            let given_up: Vec<u64> = failed.iter().filter(|(of, _)| of == producer).map(|(_, number)| *number).collect();
+            let given_up: Vec<u64> =
+                failed.iter().filter(|(of, _)| of == producer).map(|(_, number)| *number).collect();
             let there = given_up.iter().filter(|number| bits.has(**number)).count() as u64;
             let expected = below - given_up.len() as u64;
             verdict.lost += expected.saturating_sub(bits.set - there);
@@ -198,7 +207,8 @@ mod tests {
             seen.add(0, number);
         }
         seen.add(2, 0);
-        let issued = [Issued { producer: 0, below: 6 }, Issued { producer: 1, below: 2 }, Issued { producer: 2, below: 1 }];
+        let issued =
+            [Issued { producer: 0, below: 6 }, Issued { producer: 1, below: 2 }, Issued { producer: 2, below: 1 }];
         let failed = HashSet::from([(0, 5), (1, 0)]);
         // Producer 0: 3 is missing, 5 was given up and is there all the same. Producer 1: 1 is missing.
         let verdict = seen.compare(&issued, &failed);

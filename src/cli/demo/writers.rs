@@ -58,7 +58,10 @@ impl Writers {
         let issued = task.await.map_err(Failure::failed)?;
         let acknowledged = self.truth.lane(Lane::Primer).acknowledged.load(Ordering::SeqCst);
         if acknowledged < issued.below {
-            return Err(Failure::unreachable(format!("the first records were not acknowledged ({acknowledged} of {})", issued.below)));
+            return Err(Failure::unreachable(format!(
+                "the first records were not acknowledged ({acknowledged} of {})",
+                issued.below
+            )));
         }
         self.tasks.push(tokio::spawn(async move { issued }));
         Ok(())
@@ -72,7 +75,12 @@ impl Writers {
     }
 
     /// Governed writers that want `demand` together, behind `valve`.
-    pub(super) fn start_governed(&mut self, config: &ClientConfig, valve: &Valve, demand: Demand) -> Result<(), Failure> {
+    pub(super) fn start_governed(
+        &mut self,
+        config: &ClientConfig,
+        valve: &Valve,
+        demand: Demand,
+    ) -> Result<(), Failure> {
         for index in 0..GOVERNED_WRITERS {
             let writer = GovernedWriter::new(config, valve, index, self)?;
             let stop = self.stop.subscribe();
@@ -345,6 +353,7 @@ fn tuned(config: &ClientConfig, number: u32) -> ClientConfig {
     config
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn cannot_produce(error: KafkaError) -> Failure {
     Failure::usage(format!("rdkafka refuses the producer's settings: {error}"))
 }

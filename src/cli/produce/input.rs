@@ -131,22 +131,6 @@ impl Batch {
     pub(super) fn bytes(&self) -> usize {
         self.text.len()
     }
-
-    /// A batch of the lines in `text`, for the places that need one without a file.
-    #[cfg(test)]
-    pub(super) fn of(first: u64, text: &str) -> Self {
-        let mut batch = Self {
-            input: "test".into(),
-            first_line: first + 1,
-            first,
-            read: 0,
-            overlong: false,
-            text: text.as_bytes().to_vec(),
-            ends: Vec::new(),
-        };
-        batch.ends = line_ends(&batch.text);
-        batch
-    }
 }
 
 /// Starts reading; the thread ends with the input, with an error, or when the receiver is dropped.
