@@ -57,7 +57,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value = "2s", value_parser = duration_between(0, 600), value_name = "DURATION")]
     pub(crate) target_lag: Duration,
 
-    /// Members of the group on a real cluster; the embedded broker keeps groups of one
+    /// Members of the group. The embedded broker keeps groups of one: there one client stands for all, and each share
+    /// of its partitions is committed when its member would
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=6))]
     pub(crate) members: u32,
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lagvalve::clock::{Clock, SystemClock};
 use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
@@ -13,7 +14,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tokio::sync::Notify;
 
-use super::member::{Command, Mail, Member};
+use super::member::{Command, CommitClock, Mail, Member};
 use super::pacer::Pacer;
 use super::truth::{PARTITIONS, Truth};
 use crate::cli::exit::Failure;
@@ -21,12 +22,21 @@ use crate::cli::exit::Failure;
 /// After this long without a heartbeat the coordinator gives a member up.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
+/// How many members a group has, and how many clients do their work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GroupSize {
+    /// Members.
+    pub(super) members: u32,
+    /// One client, a member to the broker, stands for all of them.
+    pub(super) in_one_client: bool,
+}
+
 /// The group: what its members share.
 pub(super) struct Group {
     config: ClientConfig,
     topic: String,
     name: String,
-    members: u32,
+    size: GroupSize,
     commit_interval: Duration,
     shared: Arc<Shared>,
     running: Vec<Running>,
@@ -46,11 +56,11 @@ pub(super) struct Shared {
 }
 
 impl Group {
-    /// A group of `members` that takes `capacity` records/s together. `config` is that of any client on the cluster.
+    /// A group that takes `capacity` records/s together. `config` is that of any client on the cluster.
     pub(super) fn new(
         config: ClientConfig,
         (topic, name): (&str, &str),
-        members: u32,
+        size: GroupSize,
         commit_interval: Duration,
         (truth, capacity): (Arc<Truth>, f64),
     ) -> Self {
@@ -64,7 +74,7 @@ impl Group {
             config,
             topic: topic.to_owned(),
             name: name.to_owned(),
-            members,
+            size,
             commit_interval,
             shared: Arc::new(shared),
             running: Vec::new(),
@@ -75,11 +85,14 @@ impl Group {
     pub(super) fn start(&mut self) -> Result<(), Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the consumer group: {error}"));
-        for index in 0..self.members {
+        let GroupSize { members, in_one_client } = self.size;
+        let clock = |index| CommitClock::of_member(index, members, self.commit_interval, SystemClock.now());
+        for index in 0..if in_one_client { 1 } else { members } {
+            let clocks = if in_one_client { (0..members).map(clock).collect() } else { vec![clock(index)] };
             let (command, commands) = mpsc::channel();
             let consumer = self.member(index).map_err(|error| failed(&error))?;
             let mail = Mail { commands, wake: command.clone() };
-            let member = Member::new(consumer, mail, self.topic.clone(), self.commit_interval);
+            let member = Member::new(consumer, mail, self.topic.clone(), (self.commit_interval, clocks));
             let thread = std::thread::Builder::new()
                 .name(format!("demo-member-{index}"))
                 .spawn(move || member.run())

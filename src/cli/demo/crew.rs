@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::args::DemoArgs;
 use super::cluster::Cluster;
-use super::consumer::Group;
+use super::consumer::{Group, GroupSize};
 use super::story::{Stage, StageKind, Story};
 use super::truth::{PARTITIONS, Truth};
 use super::verifier::{Verdict, Verifier};
@@ -50,11 +50,11 @@ impl Crew {
         args: &DemoArgs,
     ) -> Result<Self, Failure> {
         let config = cluster.client_config("lagvalve-demo");
-        let members = if cluster.is_embedded() { 1 } else { args.members };
+        let size = GroupSize { members: args.members, in_one_client: cluster.is_embedded() };
         let mut group = Group::new(
             config.clone(),
             (cluster.topic(), &cluster.group()),
-            members,
+            size,
             args.commit_interval,
             (Arc::clone(&truth), story.capacity),
         );

@@ -1,5 +1,9 @@
 //! One member of the demo's group: reads a batch, works on it at the group's speed, and looks between batches whether a
 //! commit is due, as real clients do. It takes from its partitions in turn, so that all of them move.
+//!
+//! Members of a real group started at different moments, so their commits fall at different moments too. Where one client
+//! has to stand for several members (the embedded broker keeps groups of one), each share of its partitions has a
+//! [`CommitClock`] of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,11 +49,24 @@ pub(super) struct Member {
     mail: Mail,
     topic: String,
     commit_interval: Duration,
-    /// What was processed and is not committed: the next offset by partition.
-    positions: BTreeMap<i32, i64>,
-    committed_at: Instant,
+    clocks: Vec<CommitClock>,
     /// Nothing was there to read the last time.
     idle: bool,
+}
+
+/// When a share of the partitions is committed, and what of it.
+pub(super) struct CommitClock {
+    /// What was processed and is not committed: the next offset by partition.
+    positions: BTreeMap<i32, i64>,
+    due_from: Instant,
+}
+
+impl CommitClock {
+    /// The clock of member `index` of `members`: their first commits are spread evenly over one interval.
+    pub(super) fn of_member(index: u32, members: u32, interval: Duration, now: Instant) -> Self {
+        let phase = interval.mul_f64(f64::from(index + 1) / f64::from(members));
+        Self { positions: BTreeMap::new(), due_from: now + phase }
+    }
 }
 
 /// What one batch held.
@@ -67,7 +84,7 @@ impl Member {
         consumer: BaseConsumer<Membership>,
         mail: Mail,
         topic: String,
-        commit_interval: Duration,
+        (commit_interval, clocks): (Duration, Vec<CommitClock>),
     ) -> Self {
         Self {
             queues: Vec::new(),
@@ -76,8 +93,7 @@ impl Member {
             mail,
             topic,
             commit_interval,
-            positions: BTreeMap::new(),
-            committed_at: SystemClock.now(),
+            clocks,
             idle: true,
         }
     }
@@ -96,15 +112,13 @@ impl Member {
             match self.wait(until) {
                 Some(Command::Crash) => return,
                 Some(Command::Stop) => {
-                    self.commit(CommitMode::Sync);
+                    self.commit_all();
                     return;
                 }
                 _ => {}
             }
             self.count(&batch);
-            if SystemClock.now().since(self.committed_at) >= self.commit_interval {
-                self.commit(CommitMode::Async);
-            }
+            self.commit_what_is_due();
         }
     }
 
@@ -151,7 +165,7 @@ impl Member {
             match self.mail.commands.recv_timeout(until.since(SystemClock.now())) {
                 Ok(Command::Wake) if self.idle => return None,
                 Ok(Command::Wake) => {}
-                Ok(Command::Commit) => self.commit(CommitMode::Sync),
+                Ok(Command::Commit) => self.commit_all(),
                 Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => return Some(Command::Stop),
@@ -162,18 +176,36 @@ impl Member {
     fn count(&mut self, batch: &Batch) {
         for (partition, (next, records)) in &batch.partitions {
             self.shared.truth.processed(*partition, *next, *records);
-            self.positions.insert(*partition, *next);
+            let place = usize::try_from(*partition).unwrap_or(0) % self.clocks.len();
+            self.clocks[place].positions.insert(*partition, *next);
         }
         let now = SystemClock.now();
         let ages: Vec<f64> = batch.live_sent_at.iter().map(|sent_at| now.seconds_since(*sent_at)).collect();
         self.shared.truth.live_ages(&ages);
     }
 
+    fn commit_what_is_due(&mut self) {
+        let now = SystemClock.now();
+        for place in 0..self.clocks.len() {
+            if now >= self.clocks[place].due_from {
+                self.clocks[place].due_from = now + self.commit_interval;
+                self.commit(place, CommitMode::Async);
+            }
+        }
+    }
+
+    /// Out of turn: the clocks go on as they were.
+    fn commit_all(&mut self) {
+        for place in 0..self.clocks.len() {
+            self.commit(place, CommitMode::Sync);
+        }
+    }
+
     /// A commit that fails is made up for by the next one: it carries a later position.
-    fn commit(&mut self, mode: CommitMode) {
-        self.committed_at = SystemClock.now();
+    fn commit(&mut self, place: usize, mode: CommitMode) {
+        let positions = &mut self.clocks[place].positions;
         let mut offsets = TopicPartitionList::new();
-        for (partition, next) in &self.positions {
+        for (partition, next) in positions.iter() {
             // Fails only for a partition number that cannot be.
             let _ = offsets.add_partition_offset(&self.topic, *partition, Offset::Offset(*next));
         }
@@ -182,10 +214,10 @@ impl Member {
         }
         match self.consumer.commit(&offsets, mode) {
             Ok(()) if matches!(mode, CommitMode::Sync) => {
-                self.shared.truth.committed(self.positions.len());
-                self.positions.clear();
+                self.shared.truth.committed(positions.len());
+                positions.clear();
             }
-            Ok(()) => self.positions.clear(),
+            Ok(()) => positions.clear(),
             Err(error) => tracing::warn!(%error, "a commit of the demo's group failed"),
         }
     }
