@@ -182,6 +182,7 @@ struct Plant {
     pending: VecDeque<(f64, f64)>,
     in_force: f64,
     down: bool,
+    unreachable: bool,
     withheld: f64,
     peak: f64,
     records: Vec<(f64, TickRecord)>,
@@ -209,6 +210,7 @@ impl Plant {
             pending: VecDeque::new(),
             in_force: first.rate_allocated.as_f64(),
             down: false,
+            unreachable: false,
             withheld: 0.0,
             peak: 0.0,
             records: Vec::new(),
@@ -228,11 +230,12 @@ impl Plant {
         while self.pending.front().is_some_and(|(at, _)| *at <= self.now) {
             self.in_force = self.pending.pop_front().unwrap().1;
         }
-        let made = self.offered.min(self.in_force) * STEP;
+        // Without a broker nothing is written, read, committed or seen; writers wait as the limiter lets them.
+        let made = if self.unreachable { 0.0 } else { self.offered.min(self.in_force) * STEP };
         self.withheld += self.offered * STEP - made;
         self.sent += made;
         self.written += made + self.live * STEP;
-        if !self.down {
+        if !self.down && !self.unreachable {
             self.consumed = (self.consumed + self.capacity * STEP).min(self.written);
             if self.now >= self.next_commit {
                 self.committed = self.consumed;
@@ -250,7 +253,7 @@ impl Plant {
             let record = self.valve.tick(&TickInput {
                 now: Instant::from_seconds(self.now),
                 unix_millis: 0,
-                snapshot: Some(&seen),
+                snapshot: (!self.unreachable).then_some(&seen),
                 descriptions: &described(GroupState::Stable, 3),
                 sent_total: self.sent as u64,
             });
@@ -323,6 +326,33 @@ fn the_rate_follows_a_consumer_that_is_halved_killed_and_doubled() {
     plant.run(50.0);
     let decided = plant.last().rate_decided.as_f64();
     assert!((3_600.0..=4_400.0).contains(&decided), "doubled: {decided}");
+}
+
+/// A broker away for some seconds during a slow start was once reported as 20 s of lag and cost three quarters of the rate.
+#[test]
+fn a_broker_that_restarts_during_a_slow_start_is_no_slow_group() {
+    for begun in [4.0, 8.0, 12.0, 16.0, 20.0, 24.0, 30.0] {
+        for gone in [2.0, 5.0, 8.0, 12.0, 20.0] {
+            let case = format!("away for {gone} s after {begun} s");
+            let mut plant = Plant::new(settings(Start::Slow), 1e6, 20_000.0);
+            plant.run(begun);
+            let before = plant.last().rate_decided.as_f64();
+            plant.unreachable = true;
+            plant.run(gone);
+            plant.unreachable = false;
+            let returned = plant.now;
+            plant.run(10.0);
+            for (_, record) in plant.records.iter().filter(|(at, _)| *at > returned + 1.1) {
+                let rate = record.rate_decided.as_f64();
+                assert!(rate >= before.min(12_000.0), "{case}: {rate}/s, {before}/s before");
+            }
+            plant.run(40.0);
+            assert!(plant.peak <= 15.0, "{case}: {} s of lag", plant.peak);
+            let over =
+                plant.records.iter().filter_map(|(_, record)| record.groups[0].drain_seconds).fold(0.0, f64::max);
+            assert!(over <= plant.peak + 4.0, "{case}: {over} s reported, {} s true", plant.peak);
+        }
+    }
 }
 
 #[test]

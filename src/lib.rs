@@ -53,3 +53,8 @@ pub use agent::{Mode, ProtectedGroup, Start, TickRecord, ValveSettings};
 pub use control::BoundBy;
 #[cfg(feature = "producer")]
 pub use producer::{Throttled, ThrottledProducer, TrySendError, Valve};
+
+/// The code in the README compiles.
+#[cfg(all(doctest, feature = "producer"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

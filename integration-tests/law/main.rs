@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use lagvalve::agent::{OnSignalLost, ProtectedGroup, Start, TickInput, ValveLoop, ValveSettings};
 use lagvalve::clock::Instant;
+use lagvalve::estimate::EstimateConfig;
 use lagvalve::id::{GroupId, Topic, TopicPartition};
 use lagvalve::lag::{GroupCommits, PartitionEnds, Snapshot, TopicEnds};
 use lagvalve::units::MessagesPerSecond;
@@ -100,7 +101,7 @@ fn the_law_answers_as_the_reference_does() {
     for text in TRACES {
         let mut lines = text.lines();
         let header: Header = serde_json::from_str(lines.next().unwrap()).unwrap();
-        let mut valve = ValveLoop::new(settings(&header));
+        let mut valve = ValveLoop::with_estimate(settings(&header), EstimateConfig::reference(header.poll_seconds));
         let nobody = HashMap::new();
         let mut compared = 0;
         for line in lines {

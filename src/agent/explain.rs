@@ -7,11 +7,14 @@ use crate::units::{HumanCount, RateLimit};
 /// The sentence for a tick, from the figures that the record carries.
 #[must_use]
 pub fn explain(record: &TickRecord) -> String {
-    let rate = match (record.bound_by, record.rate_decided) {
-        (_, RateLimit::Unlimited) => "no limit".to_owned(),
-        (_, limit) => limit.to_string(),
-    };
-    let mut text = format!("{}: {rate}", record.valve);
+    let mut text = format!("{}: ", record.valve);
+    // The reason says it already.
+    if record.bound_by != BoundBy::Unlimited {
+        text.push_str(&match record.rate_decided {
+            RateLimit::Unlimited => "no limit".to_owned(),
+            limit => limit.to_string(),
+        });
+    }
     let ruling = record.causes.first();
     let reason = if record.bound_by == BoundBy::ObserveOnly {
         ruling.map_or(record.bound_by, |cause| cause.bound_by)
@@ -23,6 +26,7 @@ pub fn explain(record: &TickRecord) -> String {
         .and_then(|name| record.groups.iter().find(|group| group.group == *name));
     match group {
         Some(group) if names_the_group(reason) => text.push_str(&about_group(record, group, reason)),
+        _ if record.bound_by == BoundBy::Unlimited => text.push_str(reason.sentence()),
         _ => text.push_str(&format!(", {}", reason.sentence())),
     }
     text.push('.');
@@ -63,10 +67,14 @@ fn about_group(record: &TickRecord, group: &GroupRecord, reason: BoundBy) -> Str
 }
 
 fn advise(advice: Advice, group: &GroupRecord) -> String {
-    let members = group.members.unwrap_or(0);
+    let members = match group.members {
+        None => "members unknown".to_owned(),
+        Some(1) => "1 member".to_owned(),
+        Some(members) => format!("{members} members"),
+    };
     match advice {
-        Advice::ScaleConsumers => format!(" Adding consumers would help: {members} members."),
-        Advice::AddPartitions => format!(" All {members} members are busy: more consumers need more partitions."),
+        Advice::ScaleConsumers => format!(" Adding consumers would help: it has {members}."),
+        Advice::AddPartitions => format!(" It has {members}, all busy: more consumers need more partitions."),
         Advice::FixPartition => {
             format!(" Stuck while its peers move: {}.", group.excluded_partitions.join(", "))
         }

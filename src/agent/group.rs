@@ -58,8 +58,13 @@ pub(super) struct GroupTrack {
 }
 
 impl GroupTrack {
-    pub(super) fn new(valve: &ValveSettings, settings: ProtectedGroup, signal_loss: SignalLossPolicy) -> Self {
-        let poll = valve.poll_interval.as_secs_f64();
+    pub(super) fn new(
+        valve: &ValveSettings,
+        settings: ProtectedGroup,
+        estimate: EstimateConfig,
+        signal_loss: SignalLossPolicy,
+    ) -> Self {
+        let poll = estimate.poll_seconds;
         let initial_rate = valve.initial_rate.map(crate::units::MessagesPerSecond::get);
         let start = match (valve.start, initial_rate) {
             (super::Start::Slow, rate) => StartPolicy::Slow(rate),
@@ -76,7 +81,7 @@ impl GroupTrack {
             initial_rate,
             signal_grace_seconds: valve.signal_grace.as_secs_f64(),
             signal_loss,
-            estimator: GroupEstimator::new(EstimateConfig::for_poll(poll)),
+            estimator: GroupEstimator::new(estimate),
             governor: GroupGovernor::new(config, start, valve.law, valve.pid),
             committed: Vec::new(),
             commits_at: 0.0,
@@ -138,10 +143,13 @@ impl GroupTrack {
     /// Takes what the newest poll read of this group and decides anew; holds where nothing usable was read.
     pub(super) fn tick(&mut self, context: &TickContext<'_>, log: &LogView, commits: Option<&GroupCommits>) {
         let update = commits.and_then(|commits| self.observe(context, log, commits));
-        let ends = self.ends_now(context, log);
-        self.assessment = self.estimator.assess(context.now, &ends, context.production.share());
         match update {
-            Some(update) => self.decide(context, update),
+            Some(update) => {
+                let ends = self.ends_now(context, log);
+                self.assessment = self.estimator.assess(context.now, &ends, context.production.share());
+                self.decide(context, update);
+            }
+            // The assessment is held too: nobody knows whether anything was written or read meanwhile.
             None => self.hold(context),
         }
     }
@@ -234,6 +242,7 @@ impl GroupTrack {
             watched: self.usable_polls >= WATCHED_POLLS,
             new_commit_at: update.new_commit.then(|| self.estimator.last_commit_at().unwrap_or(f64::NEG_INFINITY)),
             overdue: self.estimator.overdue(context.now),
+            blind_until: self.estimator.blind_until(),
             cadence_seconds: cadence.seconds(),
             credit_seconds: cadence.credit_seconds(self.estimator.config()),
             production: context.production.mean().unwrap_or(0.0),
@@ -378,7 +387,9 @@ impl GroupTrack {
             };
         }
         let Some(seen) = &self.assessment else { return GroupVerdict::Unmeasured };
-        if self.estimator.overdue(context.now) && seen.drain_seconds > self.decision.set_point_seconds {
+        if self.last_usable_at.is_some_and(|at| self.estimator.overdue(at))
+            && seen.drain_seconds > self.decision.set_point_seconds
+        {
             return match state {
                 Some(GroupState::Empty) => GroupVerdict::Empty,
                 Some(GroupState::Missing | GroupState::Dead) => GroupVerdict::Dead,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::explain::explain;
 use super::group::{GroupTrack, LogView, TickContext};
 use super::record::TickRecord;
-use super::settings::{Mode, OnSignalLost, ValveSettings};
+use super::settings::{Mode, OnSignalLost, ProtectedGroup, ValveSettings};
 use crate::clock::Instant;
 use crate::control::{BoundBy, CommandHistory, LimitPolicy, Limited, SignalLossPolicy, Terms};
 use crate::estimate::{EstimateConfig, LiveSplit, Production};
@@ -48,6 +48,13 @@ impl ValveLoop {
     /// A valve of which nothing is known yet.
     #[must_use]
     pub fn new(settings: ValveSettings) -> Self {
+        let estimate = EstimateConfig::for_poll(settings.poll_interval.as_secs_f64());
+        Self::with_estimate(settings, estimate)
+    }
+
+    /// The same with other constants of the estimators; `estimate.poll_seconds` is the poll interval.
+    #[must_use]
+    pub fn with_estimate(settings: ValveSettings, estimate: EstimateConfig) -> Self {
         let safe_rate = settings.safe_rate.map(MessagesPerSecond::get);
         let signal_loss = match settings.on_signal_lost {
             OnSignalLost::Hold => SignalLossPolicy::Hold,
@@ -55,8 +62,8 @@ impl ValveLoop {
             OnSignalLost::Open => SignalLossPolicy::Open,
             OnSignalLost::Closed => SignalLossPolicy::Closed,
         };
-        let groups: Vec<GroupTrack> =
-            settings.protect.iter().map(|group| GroupTrack::new(&settings, group.clone(), signal_loss)).collect();
+        let track = |group: &ProtectedGroup| GroupTrack::new(&settings, group.clone(), estimate, signal_loss);
+        let groups: Vec<GroupTrack> = settings.protect.iter().map(track).collect();
         Self {
             limits: LimitPolicy {
                 min_rate: settings.min_rate.get(),
@@ -65,7 +72,7 @@ impl ValveLoop {
             log: LogView::default(),
             index: HashMap::new(),
             production: Production::default(),
-            estimate: EstimateConfig::for_poll(settings.poll_interval.as_secs_f64()),
+            estimate,
             groups,
             history: CommandHistory::default(),
             sent: VecDeque::new(),

@@ -71,20 +71,7 @@ impl Agents {
 
 impl Readings for Agents {
     fn valves(&self) -> Vec<ValveReading> {
-        let read = |(cluster, valve, fresh_within): (&str, &Valve, Duration)| {
-            let limiter = valve.limiter();
-            ValveReading {
-                cluster: cluster.to_owned(),
-                record: valve.state(),
-                limiter: LimiterReading {
-                    waiting: limiter.waiting(),
-                    granted_total: limiter.granted_total(),
-                    throttled_seconds_total: limiter.throttled_seconds(),
-                },
-                fresh_within,
-            }
-        };
-        Agents::valves(self).map(read).collect()
+        Agents::valves(self).map(|(cluster, valve, fresh_within)| reading(cluster, valve, fresh_within)).collect()
     }
 
     fn polls(&self) -> Vec<PollReading> {
@@ -94,6 +81,21 @@ impl Readings for Agents {
             Some(PollReading { cluster, polls_total: cost.polls, requests_total: cost.requests })
         };
         self.0.iter().filter_map(read).collect()
+    }
+}
+
+/// The latest of `valve`, for telemetry.
+pub(crate) fn reading(cluster: &str, valve: &Valve, fresh_within: Duration) -> ValveReading {
+    let limiter = valve.limiter();
+    ValveReading {
+        cluster: cluster.to_owned(),
+        record: valve.state(),
+        limiter: LimiterReading {
+            waiting: limiter.waiting(),
+            granted_total: limiter.granted_total(),
+            throttled_seconds_total: limiter.throttled_seconds(),
+        },
+        fresh_within,
     }
 }
 

@@ -42,6 +42,8 @@ enum LogStyle {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Write lines of files or of standard input to a topic, as fast as its protected groups can take
+    Produce(Box<produce::ProduceArgs>),
     /// Run the agent: observe, decide, and serve state and metrics over HTTP
     Run(run::RunArgs),
     /// Watch topics and groups and say what a valve would have done; limits nothing
@@ -52,8 +54,6 @@ enum Command {
     Check(check::CheckArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
-    /// Write lines of files or of standard input to a topic, as fast as its protected groups can take
-    Produce(Box<produce::ProduceArgs>),
 }
 
 /// Reads the command line and does what it says.
@@ -63,12 +63,12 @@ pub(crate) fn run() -> Result<(), Failure> {
     let Cli { command, log_format } = Cli::parse();
     start_log(&command, log_format)?;
     match command {
+        Command::Produce(args) => block_on(produce::run(*args)),
         Command::Run(args) => block_on(run::run(args)),
         Command::Observe(args) => block_on(observe::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
-        Command::Produce(args) => block_on(produce::run(*args)),
     }
 }
 

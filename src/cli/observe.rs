@@ -153,8 +153,9 @@ impl View {
 }
 
 const EXAMPLES: &str = "\
-Columns: LAG is the estimate now; COMMITTED is what kafka-consumer-groups shows, up to one commit interval of work
-more. DRAIN is LAG divided by what the group can take. A dash is unknown, never zero.
+Columns: LAG is the estimate now; COMMITTED is what kafka-consumer-groups shows, up to one
+commit interval of work more. DRAIN is LAG divided by what the group can take. A dash is
+unknown, never zero.
 
 Examples:
   lagvalve observe -b localhost:9092 -t orders --protect billing:2s --for 10m

@@ -100,8 +100,9 @@ fn note(record: &TickRecord, reasons: &mut HashMap<ValveName, Vec<BoundBy>>) {
 }
 
 const EXAMPLES: &str = "\
-Ends cleanly at SIGTERM (exit 0) and Ctrl-C (exit 130); never because Kafka is away: /healthz answers 200 as long as it
-runs, /readyz 503 until lag is read and while it cannot be. It logs to standard error.
+Ends cleanly at SIGTERM (exit 0) and Ctrl-C (exit 130); never because Kafka is away: /healthz
+answers 200 as long as it runs, /readyz 503 until lag is read and while it cannot be. It logs to
+standard error.
 
 Examples:
   lagvalve run --config config/agent.toml

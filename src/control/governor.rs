@@ -21,6 +21,8 @@ pub struct GroupInput<'a> {
     pub new_commit_at: Option<f64>,
     /// Commits are overdue.
     pub overdue: bool,
+    /// The end of the last time in which nothing could be read, seconds; minus infinity if there was none.
+    pub blind_until: f64,
     /// Time between commits; `None` before two gaps were seen.
     pub cadence_seconds: Option<f64>,
     /// How long a position is extrapolated past its commit.
@@ -164,6 +166,7 @@ impl GroupGovernor {
             Proof {
                 now: input.now,
                 commit_at: input.new_commit_at,
+                blind_until: input.blind_until,
                 drain_seconds: seen.drain_seconds,
                 set_point_seconds: set_point,
                 binding,

@@ -18,6 +18,8 @@ pub(super) struct Proof {
     pub(super) now: f64,
     /// Instant of the newest commit, if this poll brought one.
     pub(super) commit_at: Option<f64>,
+    /// Until then nothing could be read: perhaps there was nothing to commit either.
+    pub(super) blind_until: f64,
     pub(super) drain_seconds: f64,
     pub(super) set_point_seconds: f64,
     pub(super) binding: bool,
@@ -36,7 +38,7 @@ impl SlowStart {
 
     /// A commit that was made after the last raise took effect, with little lag, at a rate that binds, allows the next.
     pub(super) fn step(&mut self, config: &ControlConfig, proof: Proof) {
-        let effective_at = self.raised_at + config.actuation_seconds + SETTLE_SECONDS;
+        let effective_at = self.raised_at.max(proof.blind_until) + config.actuation_seconds + SETTLE_SECONDS;
         let proven = proof.commit_at.is_some_and(|at| at > effective_at);
         if proven && proof.binding && proof.drain_seconds < 0.5 * proof.set_point_seconds {
             self.rate *= config.slow_start_growth;
@@ -56,9 +58,17 @@ mod tests {
 
     #[test]
     fn only_a_proven_binding_commit_raises_the_rate() {
-        let good = Proof { now: 10.0, commit_at: Some(9.5), drain_seconds: 0.2, set_point_seconds: 2.0, binding: true };
+        let good = Proof {
+            now: 10.0,
+            commit_at: Some(9.5),
+            blind_until: f64::NEG_INFINITY,
+            drain_seconds: 0.2,
+            set_point_seconds: 2.0,
+            binding: true,
+        };
         let table = [
             ("proven", good, 300.0),
+            ("right after a blackout", Proof { blind_until: 9.0, ..good }, 100.0),
             ("no commit", Proof { commit_at: None, ..good }, 100.0),
             ("lag", Proof { drain_seconds: 1.0, ..good }, 100.0),
             ("demand does not bind", Proof { binding: false, ..good }, 100.0),
@@ -73,8 +83,14 @@ mod tests {
     #[test]
     fn a_commit_older_than_the_last_raise_proves_nothing() {
         let mut start = SlowStart::new(100.0);
-        let proof =
-            Proof { now: 10.0, commit_at: Some(9.5), drain_seconds: 0.0, set_point_seconds: 2.0, binding: true };
+        let proof = Proof {
+            now: 10.0,
+            commit_at: Some(9.5),
+            blind_until: f64::NEG_INFINITY,
+            drain_seconds: 0.0,
+            set_point_seconds: 2.0,
+            binding: true,
+        };
         start.step(&CONFIG, proof);
         start.step(&CONFIG, Proof { now: 11.0, commit_at: Some(11.4), ..proof });
         assert_eq!(start.rate(), 300.0);

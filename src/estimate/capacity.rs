@@ -53,6 +53,8 @@ pub(super) struct CommitSeen {
     pub(super) commits_at: f64,
     /// When the end was read.
     pub(super) ends_at: f64,
+    /// For a part of the interval since the last commit nothing could be read.
+    pub(super) blind: bool,
 }
 
 /// The interval that a commit ends.
@@ -115,23 +117,29 @@ impl PartitionTrack {
             return;
         }
         let mut interval = self.interval(config, cadence, &seen, before);
-        self.judge_cadence(config, cadence, &mut interval);
-        self.judge_shortfall(config, cadence, &interval);
+        if seen.blind {
+            // The group may have had nothing to read, or nobody to commit to: only a lower bound, and no rhythm.
+            interval.overdue = self.commits > 0;
+            self.odd = true;
+        } else {
+            self.judge_cadence(config, cadence, &mut interval);
+            self.judge_shortfall(config, cadence, &interval);
+        }
 
         let reference = interval.slope.max(self.capacity);
         let busy = self.likely_lag > (busy_threshold(config, cadence) * reference).max(FEW_MESSAGES);
         let sure = busy && self.certain_lag > (CERTAIN_SECONDS * reference).max(FEW_MESSAGES);
         let capacity_before = self.capacity;
-        if interval.overdue || !(self.busy && busy) {
+        let bound = interval.overdue || !(self.busy && busy);
+        if bound {
             self.raise_bound(config, &interval, &seen, busy);
         } else {
             self.sample(config, &interval, &seen, sure);
         }
         if self.commits > 1 && capacity_before > 0.0 {
             // One odd reading (a restart commits three messages, a poll comes late) must not run away with it.
-            self.capacity = self
-                .capacity
-                .clamp(config.capacity_fall_max * capacity_before, config.capacity_rise_max * capacity_before);
+            let rise = if bound && !self.odd { config.capacity_bound_rise_max } else { config.capacity_rise_max };
+            self.capacity = self.capacity.clamp(config.capacity_fall_max * capacity_before, rise * capacity_before);
         }
         self.busy = busy;
         self.sure = sure;

@@ -20,13 +20,22 @@ pub struct GroupEstimator {
     pub(super) partitions: Vec<PartitionTrack>,
     last_read_at: Option<f64>,
     last_commit_seen_at: Option<f64>,
+    /// The poll that ended the last time in which nothing could be read.
+    pub(super) blind_until: f64,
 }
 
 impl GroupEstimator {
     /// Nothing known yet.
     #[must_use]
     pub fn new(config: EstimateConfig) -> Self {
-        Self { config, cadence: Cadence::new(0), partitions: Vec::new(), last_read_at: None, last_commit_seen_at: None }
+        Self {
+            config,
+            cadence: Cadence::new(0),
+            partitions: Vec::new(),
+            last_read_at: None,
+            last_commit_seen_at: None,
+            blind_until: f64::NEG_INFINITY,
+        }
     }
 
     /// Takes one poll. Partitions may be added at the end; their order never changes.
@@ -34,6 +43,9 @@ impl GroupEstimator {
         let first_poll = self.last_read_at.is_none();
         let after = self.last_read_at.map_or(sample.commits_at, |last| last.min(sample.commits_at));
         self.last_read_at = Some(sample.commits_at);
+        if sample.commits_at - after > self.config.blind_polls * self.config.poll_seconds {
+            self.blind_until = sample.commits_at;
+        }
         if self.partitions.len() < sample.ends.len() {
             self.partitions.resize_with(sample.ends.len(), || PartitionTrack::new(sample.commits_at));
             self.cadence.resize(self.partitions.len());
@@ -87,6 +99,7 @@ impl GroupEstimator {
             after,
             commits_at: sample.commits_at,
             ends_at: sample.ends_at,
+            blind: track.seen_at < self.blind_until,
         };
         track.commit(&self.config, &mut self.cadence, seen);
         update.new_commit = true;
@@ -139,9 +152,16 @@ impl GroupEstimator {
         self.partitions.iter().map(|track| track.position)
     }
 
-    /// Whether commits are overdue at `now`.
+    /// The poll that ended the last time in which nothing could be read, seconds; minus infinity if there was none.
+    #[must_use]
+    pub const fn blind_until(&self) -> f64 {
+        self.blind_until
+    }
+
+    /// Whether commits are overdue at `now`. Silence counts from where it could be heard.
     #[must_use]
     pub fn overdue(&self, now: f64) -> bool {
-        self.last_commit_seen_at.is_some_and(|seen| now - seen > self.cadence.overdue_after(&self.config))
+        let heard = self.last_commit_seen_at.map(|seen| seen.max(self.blind_until));
+        heard.is_some_and(|heard| now - heard > self.cadence.overdue_after(&self.config))
     }
 }

@@ -53,6 +53,11 @@ pub struct EstimateConfig {
     pub capacity_fall_max: f64,
     /// A capacity moves at most up by this factor a commit.
     pub capacity_rise_max: f64,
+    /// A lower bound, what the group took in a whole interval, may raise it by this factor: above the growth of a slow
+    /// start, or the estimate would trail behind what was seen.
+    pub capacity_bound_rise_max: f64,
+    /// Nothing was read for longer than so many poll intervals: what happened meanwhile is unknown.
+    pub blind_polls: f64,
     /// A position is extrapolated at most this many cadences past its commit.
     pub extrapolate_cadences: f64,
     /// Silence tolerated while the cadence is unknown, seconds: the default auto-commit interval of consumers, seven times.
@@ -72,6 +77,13 @@ pub struct EstimateConfig {
 }
 
 impl EstimateConfig {
+    /// The constants of the reference design, without what was added to it.
+    #[must_use]
+    pub const fn reference(poll_seconds: f64) -> Self {
+        let config = Self::for_poll(poll_seconds);
+        Self { capacity_bound_rise_max: config.capacity_rise_max, blind_polls: f64::INFINITY, ..config }
+    }
+
     /// The defaults for polls every `poll_seconds`.
     #[must_use]
     pub const fn for_poll(poll_seconds: f64) -> Self {
@@ -83,6 +95,8 @@ impl EstimateConfig {
             capacity_window_seconds: 4.0,
             capacity_fall_max: 0.5,
             capacity_rise_max: 2.5,
+            capacity_bound_rise_max: 4.0,
+            blind_polls: 3.5,
             extrapolate_cadences: 1.25,
             patience_seconds: 35.0,
             busy_seconds: 0.15,

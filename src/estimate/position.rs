@@ -100,7 +100,7 @@ impl GroupEstimator {
         let mut late = Vec::new();
         let (mut late_share, mut live_share) = (0.0, 0.0);
         for (index, track) in self.partitions.iter().enumerate().filter(|(index, _)| share(*index) > ACTIVE_SHARE) {
-            let silence = now - track.seen_at;
+            let silence = now - track.seen_at.max(self.blind_until);
             let unread = match (ends.get(index).copied().flatten(), track.position) {
                 (Some(end), Some(position)) => end > position + 1.0,
                 _ => false,

@@ -1,6 +1,7 @@
 //! Options of `lagvalve demo`.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -18,14 +19,26 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_enum, default_value_t = Scenario::Backfill)]
     pub(crate) scenario: Scenario,
 
-    /// A real cluster instead of the embedded broker: host:port, separated by commas. A topic lagvalve-demo-… is made
-    /// there, and deleted at the end
+    /// A real cluster instead of the embedded broker: host:port, separated by commas. A topic is made there, and deleted
+    /// at the end
     #[arg(short, long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub(crate) bootstrap_servers: Vec<String>,
 
     /// A connection setting by librdkafka's name, with --bootstrap-servers; repeatable
     #[arg(short = 'X', value_name = "KEY=VALUE", requires = "bootstrap_servers")]
     pub(crate) properties: Vec<Property>,
+
+    /// Name of that topic; it must not exist yet [default: lagvalve-demo-…]
+    #[arg(short, long, requires = "bootstrap_servers")]
+    pub(crate) topic: Option<String>,
+
+    /// Name of the consumer group [default: the topic's and -billing]
+    #[arg(short, long, requires = "bootstrap_servers")]
+    pub(crate) group: Option<String>,
+
+    /// Serve /metrics and /v1/valves of the demo's valve here while it plays
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
 
     /// Lines instead of the chart; what a demo does anyway when standard output is not a terminal
     #[arg(long)]
@@ -150,18 +163,21 @@ Examples:
   lagvalve demo --bootstrap-servers localhost:9092 --headless --json --strict
 
 The embedded broker runs inside this process and is reached over TCP by real clients. It keeps unread records in memory:
-this process stays below about 100 MB, and below about 300 MB in hundred-to-ten with an open start, where the flood before
-the first commit is up to half a million records.
+this process stays below about 100 MB, and below about 300 MB in hundred-to-ten with an open
+start, where the flood before the first commit is up to half a million records.
 
-Everything is counted by the clients: what writers offered and the broker acknowledged, what the group processed; every
-record has a sequence number, and a reader of its own counts lost and duplicated ones on the topic. True drain time is
-(acknowledged - processed) / the rate the group is set to take.
+Everything is counted by the clients: what writers offered and the broker acknowledged, what the
+group processed; every record has a sequence number, and a reader of its own counts lost and
+duplicated ones on the topic. True drain time is (acknowledged - processed) / the rate the group
+is set to take.
 
 The summary, the last line with --json:
-  settled_seconds        start of the first span from which the 10 s mean of production is within 10 % of
-                         min(offered, what the group takes) for 90 % of the rest; null if there is none
-  peak_drain_seconds     over the whole run
-  steady_drain_seconds   mean over the last 40 %
-  rate_cov               coefficient of variation of the rate that governed writers reached, 1 s bins, last 40 %
-  withheld_percent       share of what was offered that the valve refused
-  stages                 the same by stage; for backfill settled, steady and rate_cov are those of its stage \"enforce\"";
+  settled_seconds       start of the first span from which the 10 s mean of production is within
+                        10 % of min(offered, what the group takes) for 90 % of the rest, or null
+  peak_drain_seconds    over the whole run
+  steady_drain_seconds  mean over the last 40 %
+  rate_cov              coefficient of variation of the rate that governed writers reached, in
+                        bins of 1 s, last 40 %
+  withheld_percent      share of what was offered that the valve refused
+  stages                the same by stage; for backfill settled, steady and rate_cov are those of
+                        its stage \"enforce\"";

@@ -10,6 +10,7 @@ use lagvalve::kafka::Connection;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
@@ -22,6 +23,7 @@ use crate::cli::exit::Failure;
 pub(super) struct Cluster {
     connection: Connection,
     topic: String,
+    group: String,
     embedded: Option<Embedded>,
 }
 
@@ -32,15 +34,18 @@ impl Cluster {
             let topic = "lagvalve-demo".to_owned();
             let embedded = Embedded::start(&topic, Arc::clone(truth))?;
             let connection = Connection::new(&embedded.address);
-            return Ok(Self { connection, topic, embedded: Some(embedded) });
+            let group = group_of(&topic);
+            return Ok(Self { connection, topic, group, embedded: Some(embedded) });
         }
         let mut connection = Connection::new(&args.bootstrap_servers.join(","));
         for property in &args.properties {
             connection.set(&property.key, &property.value);
         }
         connection.check().map_err(Failure::usage)?;
-        let topic = format!("lagvalve-demo-{:x}", SystemClock.unix_millis());
-        let cluster = Self { connection, topic, embedded: None };
+        let unique = || format!("lagvalve-demo-{:x}", SystemClock.unix_millis());
+        let topic = args.topic.clone().unwrap_or_else(unique);
+        let group = args.group.clone().unwrap_or_else(|| group_of(&topic));
+        let cluster = Self { connection, topic, group, embedded: None };
         cluster.create_topic().await?;
         Ok(cluster)
     }
@@ -50,9 +55,9 @@ impl Cluster {
         &self.topic
     }
 
-    /// The group's name: the topic's, so that two demos on one cluster do not share one.
-    pub(super) fn group(&self) -> String {
-        format!("{}-billing", self.topic)
+    /// The group's name.
+    pub(super) fn group(&self) -> &str {
+        &self.group
     }
 
     /// How to reach it.
@@ -105,8 +110,13 @@ impl Cluster {
             Failure::unreachable(format!("cannot reach a broker at {servers}: {error}; check -b and -X"))
         })?;
         for result in results {
-            result.map_err(|(name, code)| {
-                Failure::failed(format!("cannot create topic {name}: {code}; the demo needs CREATE and DELETE on it"))
+            result.map_err(|(name, code)| match code {
+                RDKafkaErrorCode::TopicAlreadyExists => Failure::failed(format!(
+                    "topic {name} exists: the demo makes a topic of its own and deletes it; choose another name"
+                )),
+                _ => Failure::failed(format!(
+                    "cannot create topic {name}: {code}; the demo needs CREATE and DELETE on it"
+                )),
             })?;
         }
         Ok(())
@@ -117,6 +127,11 @@ impl Cluster {
             .create()
             .map_err(|error| Failure::usage(format!("rdkafka refuses the connection settings: {error}")))
     }
+}
+
+/// Named after the topic, so that two demos on one cluster do not share one.
+fn group_of(topic: &str) -> String {
+    format!("{topic}-billing")
 }
 
 /// krafka's broker on threads of its own, so that its work does not delay the clients' timers.

@@ -53,7 +53,7 @@ impl Crew {
         let size = GroupSize { members: args.members, in_one_client: cluster.is_embedded() };
         let mut group = Group::new(
             config.clone(),
-            (cluster.topic(), &cluster.group()),
+            (cluster.topic(), cluster.group()),
             size,
             args.commit_interval,
             (Arc::clone(&truth), story.capacity),

@@ -1,5 +1,6 @@
 //! One member of the demo's group: reads a batch, works on it at the group's speed, and looks between batches whether a
-//! commit is due, as real clients do. It takes from its partitions in turn, so that all of them move.
+//! commit is due, as real clients do. Of its partitions it takes the one whose next record is the oldest, as Kafka Streams
+//! does, so that none of them falls behind the others.
 //!
 //! Members of a real group started at different moments, so their commits fall at different moments too. Where one client
 //! has to stand for several members (the embedded broker keeps groups of one), each share of its partitions has a
@@ -44,6 +45,8 @@ pub(super) struct Mail {
 pub(super) struct Member {
     /// Before the consumer: each holds a handle of it.
     queues: Vec<PartitionQueue<Membership>>,
+    /// The next record of each queue, once it was looked at.
+    heads: Vec<Option<Head>>,
     consumer: Arc<BaseConsumer<Membership>>,
     shared: Arc<Shared>,
     mail: Mail,
@@ -69,6 +72,17 @@ impl CommitClock {
     }
 }
 
+/// A record that is next in its partition.
+#[derive(Clone, Copy)]
+struct Head {
+    partition: i32,
+    offset: i64,
+    /// Milliseconds since 1970; the smallest number where the broker gave none.
+    timestamp: i64,
+    /// When it was sent, if it is live traffic.
+    live_sent_at: Option<Instant>,
+}
+
 /// What one batch held.
 #[derive(Default)]
 struct Batch {
@@ -88,6 +102,7 @@ impl Member {
     ) -> Self {
         Self {
             queues: Vec::new(),
+            heads: Vec::new(),
             shared: Arc::clone(&consumer.context().shared),
             consumer: Arc::new(consumer),
             mail,
@@ -128,20 +143,21 @@ impl Member {
         let mut batch = Batch::default();
         // Rebalances are served here; records only before their partition has a queue of its own.
         while let Some(message) = self.consumer.poll(Duration::ZERO) {
-            batch.add(message);
+            if let Some(record) = Head::of(message) {
+                batch.add(record);
+            }
         }
         if let Some(partitions) = self.consumer.context().take_change() {
             self.split(&partitions);
         }
-        let mut empty = 0;
-        while batch.records < most && empty < self.queues.len() {
-            empty = 0;
-            for queue in &self.queues {
-                match queue.poll(Duration::ZERO) {
-                    Some(message) => batch.add(message),
-                    None => empty += 1,
-                }
+        while batch.records < most {
+            for (queue, head) in self.queues.iter().zip(&mut self.heads).filter(|(_, head)| head.is_none()) {
+                *head = queue.poll(Duration::ZERO).and_then(Head::of);
             }
+            let oldest =
+                self.heads.iter_mut().filter(|head| head.is_some()).min_by_key(|head| head.map(|h| h.timestamp));
+            let Some(head) = oldest.and_then(Option::take) else { break };
+            batch.add(head);
         }
         batch
     }
@@ -150,6 +166,8 @@ impl Member {
     fn split(&mut self, partitions: &[i32]) {
         let split = |partition: &i32| self.consumer.split_partition_queue(&self.topic, *partition);
         self.queues = partitions.iter().filter_map(split).collect();
+        // What was looked at and not processed comes again: the assignment begins at what was committed.
+        self.heads = vec![None; self.queues.len()];
         for queue in &mut self.queues {
             let wake = self.mail.wake.clone();
             queue.set_nonempty_callback(move || {
@@ -224,17 +242,26 @@ impl Member {
 }
 
 impl Batch {
-    fn add(&mut self, message: KafkaResult<BorrowedMessage<'_>>) {
-        let message = match message {
-            Ok(message) => message,
-            Err(error) => return tracing::warn!(%error, "a member of the demo's group cannot read"),
-        };
+    fn add(&mut self, record: Head) {
         self.records += 1;
-        let (next, count) = self.partitions.entry(message.partition()).or_default();
-        *next = message.offset() + 1;
+        let (next, count) = self.partitions.entry(record.partition).or_default();
+        *next = record.offset + 1;
         *count += 1;
-        let stamp = message.payload().and_then(Stamp::read);
-        self.live_sent_at.extend(stamp.filter(|stamp| stamp.producer == LIVE_PRODUCER).map(|stamp| stamp.sent_at));
+        self.live_sent_at.extend(record.live_sent_at);
+    }
+}
+
+impl Head {
+    fn of(message: KafkaResult<BorrowedMessage<'_>>) -> Option<Self> {
+        let message = message.inspect_err(|error| tracing::warn!(%error, "a member of the demo's group cannot read"));
+        let message = message.ok()?;
+        let stamp = message.payload().and_then(Stamp::read).filter(|stamp| stamp.producer == LIVE_PRODUCER);
+        Some(Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp: message.timestamp().to_millis().unwrap_or(i64::MIN),
+            live_sent_at: stamp.map(|stamp| stamp.sent_at),
+        })
     }
 }
 

@@ -14,6 +14,7 @@ mod pacer;
 mod payload;
 mod record;
 mod screen;
+mod serve;
 mod story;
 mod summary;
 mod truth;
@@ -22,6 +23,7 @@ mod view;
 mod writers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use args::DemoArgs;
 use cluster::Cluster;
@@ -71,8 +73,16 @@ async fn play(
         crew = assemble => crew?,
         _ = signals.recv() => return Err(Failure::Interrupted),
     };
+    let server = match args.listen {
+        Some(listen) => Some(serve::serve(listen, crew.board()).await?),
+        None => None,
+    };
     let director = Director::new(story, Arc::clone(truth), args, cluster.describe())?;
-    let (played, verdict, ending) = director.direct(crew, signals).await?;
+    let directed = director.direct(crew, signals).await;
+    if let Some(server) = server {
+        server.shutdown(SERVER_PATIENCE).await;
+    }
+    let (played, verdict, ending) = directed?;
     let summary = Summary::of(&Outcome {
         story: &played.story,
         bins: played.bins(),
@@ -103,3 +113,5 @@ fn print_summary(args: &DemoArgs, summary: &Summary) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+const SERVER_PATIENCE: Duration = Duration::from_secs(2);

@@ -247,17 +247,19 @@ fn bytes_rate(text: &str) -> Result<f64, String> {
 const EXAMPLES: &str = "\
 Examples:
   lagvalve produce -b localhost:9092 -t orders --protect billing < backfill.ndjson
-  zcat day1.gz | lagvalve produce -b localhost:9092 -t orders --protect billing:2s --protect search:10s \\
-      --format ndjson --rejects bad.ndjson
-  lagvalve produce -b localhost:9092 -t orders --protect billing --key-field customer.id --max-rate 20000 \\
-      --checkpoint orders.checkpoint day1.ndjson.gz day2.ndjson.zst
+  zcat day1.gz | lagvalve produce -b localhost:9092 -t orders --format ndjson \\
+      --protect billing:2s --protect search:10s --rejects bad.ndjson
+  lagvalve produce -b localhost:9092 -t orders --protect billing --key-field customer.id \\
+      --max-rate 20000 --checkpoint orders.checkpoint day1.ndjson.gz day2.ndjson.zst
 
-Lines: with --format lines each line is a value, byte for byte, without its line end (LF or CRLF); an empty line is an
-empty value. With --format ndjson each line is {\"key\", \"value\", \"headers\", \"partition\", \"timestamp\"}; \"value\" is
-needed, null is a tombstone, text stays text, and any other JSON is written as it stands; blank lines are skipped.
+Lines: with --format lines each line is a value, byte for byte, without its line end (LF or
+CRLF); an empty line is an empty value. With --format ndjson each line is {\"key\", \"value\",
+\"headers\", \"partition\", \"timestamp\"}; \"value\" is needed, null is a tombstone, text stays
+text, and any other JSON is written as it stands; blank lines are skipped.
 
-A line that is no record stops the run with its file, line and reason, after everything before it was delivered, or
-goes to --rejects. Ctrl-C delivers what is on its way and says where to resume; a second one ends at once.";
+A line that is no record stops the run with its file, line and reason, after everything before
+it was delivered, or goes to --rejects. Ctrl-C delivers what is on its way and says where to
+resume; a second one ends at once.";
 
 #[cfg(test)]
 mod tests {
