@@ -174,7 +174,7 @@ fn label(text: &str) -> String {
 
 fn time_axis(view: &View<'_>) -> Axis<'static> {
     let end = view.end();
-    let labels = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| format!("{:.0} s", share * end));
+    let labels = [0.0, 0.5, 1.0].map(|share| format!("{:.0} s", share * end));
     Axis::default().bounds([0.0, end]).labels(labels)
 }
 

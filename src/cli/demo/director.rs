@@ -167,8 +167,8 @@ impl Director {
         let second = self.recorder.sample(self.t(), self.truth.totals(), stage.capacity);
         if second {
             let ages = self.truth.take_live_ages();
-            let healthy = matches!(stage.kind, StageKind::Observe | StageKind::Enforce);
-            if healthy || self.t() - stage.from >= FAULT_SHADOW_SECONDS {
+            // The start of the backfill is a disturbance too: the promise is for the time when the rate has settled.
+            if stage.kind == StageKind::Observe || self.t() - stage.from >= FAULT_SHADOW_SECONDS {
                 self.live_ages.merge(&ages);
             }
         }
