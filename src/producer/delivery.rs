@@ -142,10 +142,10 @@ impl<C: ClientContext + 'static> ProducerContext for ReportContext<C> {
                 Err(Box::new((error.clone(), message.detach())))
             }
         };
-        let bytes = report.bytes;
+        // After the counts: who waits for an idle queue finds everything counted. Before the future: who waited for this
+        // delivery finds its slot free.
+        queue.release(report.bytes);
         report.finish(result);
-        // Last: who waits for an idle queue finds everything counted.
-        queue.release(bytes);
     }
 }
 
