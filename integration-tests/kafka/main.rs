@@ -5,13 +5,16 @@ mod program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod live;
 mod observer;
 mod observer_faults;
 mod observer_security;
 mod produce;
+mod story;
 
 fn main() {
     // One line a file.
-    let tests = [observer::tests(), observer_faults::tests(), observer_security::tests(), produce::tests()];
+    let tests =
+        [observer::tests(), observer_faults::tests(), observer_security::tests(), produce::tests(), story::tests()];
     support::run(tests.into_iter().flatten().collect());
 }

@@ -176,7 +176,7 @@ The summary, the last line with --json:
                         10 % of min(offered, what the group takes) for 90 % of the rest, or null
   peak_drain_seconds    over the whole run
   steady_drain_seconds  mean over the last 40 %
-  rate_cov              coefficient of variation of the rate that governed writers reached, in
+  rate_cov              coefficient of variation of the rate at which governed writers sent, in
                         bins of 1 s, last 40 %
   withheld_percent      share of what was offered that the valve refused
   stages                the same by stage; for backfill settled, steady and rate_cov are those of

@@ -1,6 +1,5 @@
 //! The consumer group that governs: real rdkafka members on threads of their own, slowed to a set rate.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,6 +30,12 @@ pub(super) struct GroupSize {
     pub(super) in_one_client: bool,
 }
 
+impl GroupSize {
+    const fn clients(self) -> u32 {
+        if self.in_one_client { 1 } else { self.members }
+    }
+}
+
 /// The group: what its members share.
 pub(super) struct Group {
     config: ClientConfig,
@@ -51,8 +56,27 @@ struct Running {
 pub(super) struct Shared {
     pub(super) truth: Arc<Truth>,
     pub(super) pacer: Pacer,
-    assigned: AtomicUsize,
+    /// Partitions owned, a client.
+    assigned: Mutex<Vec<usize>>,
     assignment_changed: Notify,
+}
+
+impl Shared {
+    /// Changes what client `index` owns, and tells who waits for it.
+    fn assign(&self, index: u32, change: impl FnOnce(usize) -> usize) {
+        let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owned) = assigned.get_mut(index as usize) {
+            *owned = change(*owned);
+        }
+        drop(assigned);
+        self.assignment_changed.notify_waiters();
+    }
+
+    /// Partitions with an owner, and whether every client owns some: a group that still gathers will rebalance.
+    fn assigned(&self) -> (usize, bool) {
+        let assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        (assigned.iter().sum(), assigned.iter().all(|owned| *owned > 0))
+    }
 }
 
 impl Group {
@@ -67,7 +91,7 @@ impl Group {
         let shared = Shared {
             truth,
             pacer: Pacer::new(capacity),
-            assigned: AtomicUsize::new(0),
+            assigned: Mutex::new(vec![0; size.clients() as usize]),
             assignment_changed: Notify::new(),
         };
         Self {
@@ -87,7 +111,7 @@ impl Group {
             |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the consumer group: {error}"));
         let GroupSize { members, in_one_client } = self.size;
         let clock = |index| CommitClock::of_member(index, members, self.commit_interval, SystemClock.now());
-        for index in 0..if in_one_client { 1 } else { members } {
+        for index in 0..self.size.clients() {
             let clocks = if in_one_client { (0..members).map(clock).collect() } else { vec![clock(index)] };
             let (command, commands) = mpsc::channel();
             let consumer = self.member(index).map_err(|error| failed(&error))?;
@@ -102,12 +126,12 @@ impl Group {
         Ok(())
     }
 
-    /// Waits until every partition has an owner.
+    /// Waits until every partition has an owner and every member has a partition.
     pub(super) async fn assigned(&self, patience: Duration) -> Result<(), Failure> {
         let all = async {
             loop {
                 let changed = self.shared.assignment_changed.notified();
-                if self.shared.assigned.load(Ordering::SeqCst) >= PARTITIONS as usize {
+                if self.shared.assigned() == (PARTITIONS as usize, true) {
                     return;
                 }
                 changed.await;
@@ -115,10 +139,10 @@ impl Group {
         };
         tokio::time::timeout(patience, all).await.map_err(|_| {
             Failure::unreachable(format!(
-                "group {} got only {} of {PARTITIONS} partitions in {} s; is the cluster healthy, and may it read group {}?",
+                "group {} did not gather in {} s ({} of {PARTITIONS} partitions have an owner); is the cluster healthy, and may it read group {}?",
                 self.name,
-                self.shared.assigned.load(Ordering::SeqCst),
                 patience.as_secs(),
+                self.shared.assigned().0,
                 self.name
             ))
         })
@@ -159,7 +183,7 @@ impl Group {
         // A member that cannot reach its broker takes a while to go.
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         let _ = joined.await;
-        self.shared.assigned.store(0, Ordering::SeqCst);
+        (0..self.size.clients()).for_each(|index| self.shared.assign(index, |_| 0));
     }
 
     fn member(&self, index: u32) -> KafkaResult<BaseConsumer<Membership>> {
@@ -178,7 +202,7 @@ impl Group {
             // The backlog belongs on the broker, not in this process.
             .set("queued.min.messages", "5000")
             .set("queued.max.messages.kbytes", "16384");
-        let consumer = config.create_with_context(Membership::new(Arc::clone(&self.shared)))?;
+        let consumer = config.create_with_context(Membership::new(index, Arc::clone(&self.shared)))?;
         Consumer::subscribe(&consumer, &[&self.topic])?;
         Ok(consumer)
     }
@@ -186,14 +210,15 @@ impl Group {
 
 /// Keeps which partitions a member owns, and counts those that have an owner.
 pub(super) struct Membership {
+    index: u32,
     pub(super) shared: Arc<Shared>,
     /// The partitions owned, when that has changed since they were last taken.
     changed: Mutex<Option<Vec<i32>>>,
 }
 
 impl Membership {
-    fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, changed: Mutex::new(None) }
+    fn new(index: u32, shared: Arc<Shared>) -> Self {
+        Self { index, shared, changed: Mutex::new(None) }
     }
 
     /// The partitions owned, if that has changed since the last call.
@@ -208,17 +233,15 @@ impl ConsumerContext for Membership {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let owned = match rebalance {
             Rebalance::Assign(partitions) => {
-                self.shared.assigned.fetch_add(partitions.count(), Ordering::SeqCst);
+                self.shared.assign(self.index, |owned| owned + partitions.count());
                 partitions.elements().iter().map(TopicPartitionListElem::partition).collect()
             }
             Rebalance::Revoke(partitions) => {
-                let fewer = |assigned: usize| Some(assigned.saturating_sub(partitions.count()));
-                let _ = self.shared.assigned.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer);
+                self.shared.assign(self.index, |owned| owned.saturating_sub(partitions.count()));
                 Vec::new()
             }
             Rebalance::Error(_) => return,
         };
         *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(owned);
-        self.shared.assignment_changed.notify_waiters();
     }
 }

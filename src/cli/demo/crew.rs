@@ -163,7 +163,7 @@ impl Crew {
 async fn first_commit(group: &Group, truth: &Truth) -> Result<(), Failure> {
     let mut timer = tokio::time::interval(COMMIT_RETRY);
     let committed = async {
-        while truth.committed_partitions() < PARTITIONS as u64 {
+        while truth.committed_partitions() < PARTITIONS as usize {
             timer.tick().await;
             group.commit_now();
         }

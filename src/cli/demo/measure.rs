@@ -11,7 +11,7 @@ pub(super) struct Bin {
     pub(super) offered: Option<f64>,
     /// Acknowledged, all writers, records/s.
     pub(super) production: f64,
-    /// Acknowledged, governed writers, records/s.
+    /// Sent by governed writers, records/s: what the valve let through, before the broker's word jitters it.
     pub(super) applied: f64,
     /// Processed by the group, each offset once, records/s.
     pub(super) consumption: f64,

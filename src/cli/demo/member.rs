@@ -59,8 +59,10 @@ pub(super) struct Member {
 
 /// When a share of the partitions is committed, and what of it.
 pub(super) struct CommitClock {
-    /// What was processed and is not committed: the next offset by partition.
+    /// What was processed: the next offset by partition.
     positions: BTreeMap<i32, i64>,
+    /// Some of it is not committed.
+    owes: bool,
     due_from: Instant,
 }
 
@@ -68,7 +70,7 @@ impl CommitClock {
     /// The clock of member `index` of `members`: their first commits are spread evenly over one interval.
     pub(super) fn of_member(index: u32, members: u32, interval: Duration, now: Instant) -> Self {
         let phase = interval.mul_f64(f64::from(index + 1) / f64::from(members));
-        Self { positions: BTreeMap::new(), due_from: now + phase }
+        Self { positions: BTreeMap::new(), owes: false, due_from: now + phase }
     }
 }
 
@@ -168,6 +170,8 @@ impl Member {
         self.queues = partitions.iter().filter_map(split).collect();
         // What was looked at and not processed comes again: the assignment begins at what was committed.
         self.heads = vec![None; self.queues.len()];
+        // What belongs to others now is theirs to commit.
+        self.clocks.iter_mut().for_each(|clock| clock.positions.retain(|partition, _| partitions.contains(partition)));
         for queue in &mut self.queues {
             let wake = self.mail.wake.clone();
             queue.set_nonempty_callback(move || {
@@ -196,6 +200,7 @@ impl Member {
             self.shared.truth.processed(*partition, *next, *records);
             let place = usize::try_from(*partition).unwrap_or(0) % self.clocks.len();
             self.clocks[place].positions.insert(*partition, *next);
+            self.clocks[place].owes = true;
         }
         let now = SystemClock.now();
         let ages: Vec<f64> = batch.live_sent_at.iter().map(|sent_at| now.seconds_since(*sent_at)).collect();
@@ -219,11 +224,16 @@ impl Member {
         }
     }
 
-    /// A commit that fails is made up for by the next one: it carries a later position.
+    /// A commit that fails is made up for by the next one: it carries a later position. One for which the broker's word
+    /// is wanted carries everything, whether it was committed before or not.
     fn commit(&mut self, place: usize, mode: CommitMode) {
-        let positions = &mut self.clocks[place].positions;
+        let waits = matches!(mode, CommitMode::Sync);
+        let clock = &mut self.clocks[place];
+        if !clock.owes && !waits {
+            return;
+        }
         let mut offsets = TopicPartitionList::new();
-        for (partition, next) in positions.iter() {
+        for (partition, next) in &clock.positions {
             // Fails only for a partition number that cannot be.
             let _ = offsets.add_partition_offset(&self.topic, *partition, Offset::Offset(*next));
         }
@@ -231,11 +241,12 @@ impl Member {
             return;
         }
         match self.consumer.commit(&offsets, mode) {
-            Ok(()) if matches!(mode, CommitMode::Sync) => {
-                self.shared.truth.committed(positions.len());
-                positions.clear();
+            Ok(()) => {
+                clock.owes = false;
+                if waits {
+                    self.shared.truth.committed(clock.positions.keys().copied());
+                }
             }
-            Ok(()) => positions.clear(),
             Err(error) => tracing::warn!(%error, "a commit of the demo's group failed"),
         }
     }

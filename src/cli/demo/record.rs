@@ -32,7 +32,7 @@ impl Recorder {
             t,
             offered: self.offered_is_known.then(|| rate(totals.offered, before.offered)),
             production: rate(totals.produced, before.produced),
-            applied: rate(totals.governed, before.governed),
+            applied: rate(totals.sent_governed, before.sent_governed),
             consumption: rate(totals.consumed, before.consumed),
             capacity,
             drain,
@@ -56,9 +56,9 @@ mod tests {
     #[test]
     fn rates_are_per_second_however_long_the_bin_was() {
         let mut recorder = Recorder::new(Totals::default(), true);
-        let flood = Totals { offered: 500, produced: 500, governed: 400, consumed: 100, ..Totals::default() };
+        let flood = Totals { offered: 500, produced: 500, sent_governed: 400, consumed: 100, ..Totals::default() };
         assert!(!recorder.sample(0.5, flood, 100.0));
-        let after = Totals { offered: 1250, produced: 500, governed: 400, consumed: 250, ..Totals::default() };
+        let after = Totals { offered: 1250, produced: 500, sent_governed: 400, consumed: 250, ..Totals::default() };
         assert!(recorder.sample(1.25, after, 100.0));
         let bin = recorder.bins()[0];
         assert_eq!((bin.offered, bin.production, bin.applied, bin.consumption), (Some(1000.0), 400.0, 320.0, 200.0));

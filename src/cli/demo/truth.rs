@@ -37,7 +37,7 @@ pub(super) struct Truth {
     lanes: [LaneCounts; 3],
     failed: Mutex<HashSet<(u32, u64)>>,
     processed_to: Vec<AtomicI64>,
-    committed_partitions: AtomicU64,
+    committed: Mutex<HashSet<i32>>,
     verified_to: Vec<AtomicI64>,
     processed: AtomicU64,
     reread: AtomicU64,
@@ -53,8 +53,8 @@ pub(super) struct Totals {
     pub(super) offered_governed: u64,
     /// Refused by the valve.
     pub(super) withheld: u64,
-    /// Acknowledged, governed writers.
-    pub(super) governed: u64,
+    /// Let through by the valve and handed to the client, governed writers.
+    pub(super) sent_governed: u64,
     /// Acknowledged, all writers.
     pub(super) produced: u64,
     /// Processed by the group, each offset once.
@@ -78,7 +78,7 @@ impl Truth {
             lanes: Default::default(),
             failed: Mutex::default(),
             processed_to: offsets(),
-            committed_partitions: AtomicU64::new(0),
+            committed: Mutex::default(),
             verified_to: offsets(),
             processed: AtomicU64::new(0),
             reread: AtomicU64::new(0),
@@ -114,14 +114,14 @@ impl Truth {
         self.reread.fetch_add(records - fresh, Ordering::Relaxed);
     }
 
-    /// A commit of `partitions` partitions, for which the group waited, was accepted.
-    pub(super) fn committed(&self, partitions: usize) {
-        self.committed_partitions.fetch_add(partitions as u64, Ordering::AcqRel);
+    /// A commit of these partitions, for which the group waited, was accepted.
+    pub(super) fn committed(&self, partitions: impl Iterator<Item = i32>) {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).extend(partitions);
     }
 
-    /// Partitions in all commits for which the group waited.
-    pub(super) fn committed_partitions(&self) -> u64 {
-        self.committed_partitions.load(Ordering::Acquire)
+    /// Partitions with a commit for which the group waited.
+    pub(super) fn committed_partitions(&self) -> usize {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The verifying reader has read `partition` up to but not including `next`.
@@ -160,7 +160,7 @@ impl Truth {
             offered: sum(|lane| &lane.offered),
             offered_governed: governed.offered.load(Ordering::Acquire),
             withheld: sum(|lane| &lane.withheld),
-            governed: governed.acknowledged.load(Ordering::Acquire),
+            sent_governed: governed.sent.load(Ordering::Acquire),
             produced: sum(|lane| &lane.acknowledged),
             consumed,
             reread: self.reread.load(Ordering::Relaxed),
@@ -238,7 +238,7 @@ mod tests {
         truth.delivered(Lane::Live, 1, 0, true);
         truth.processed(0, 5, 5);
         let totals = truth.totals();
-        assert_eq!((totals.produced, totals.governed, totals.unread()), (8, 7, 3));
+        assert_eq!((totals.produced, totals.unread()), (8, 3));
         assert!(truth.failed().contains(&(0, 3)));
     }
 

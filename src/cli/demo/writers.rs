@@ -347,8 +347,9 @@ fn tuned(config: &ClientConfig, number: u32) -> ClientConfig {
     config
         .set("client.id", format!("lagvalve-demo-writer-{number}"))
         .set("linger.ms", "5")
-        // So that a moment of 5 ms spreads over the partitions instead of going to one of them.
-        .set("sticky.partitioning.linger.ms", "10")
+        // Every record on its own, as keys would spread them: whole moments that go to one partition add up to members
+        // that differ by seconds.
+        .set("sticky.partitioning.linger.ms", "0")
         .set("queue.buffering.max.messages", "500000");
     config
 }
