@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use lagvalve::sim::{Policy, Scenario, ScenarioResult, Shipped, ShippedStart, Summary, catalogue, run_scenario};
+use lagvalve::sim::{
+    Baseline, Policy, Scenario, ScenarioResult, Shipped, ShippedStart, Summary, catalogue, run_scenario,
+};
 
 /// One of each kind, quick enough for every build.
-const QUICK: &[&str] =
-    &["S01", "S03", "S08", "S14", "S20", "S23", "S27", "S33", "S37", "S45", "S48", "S54"];
+const QUICK: &[&str] = &["S01", "S03", "S08", "S14", "S20", "S23", "S27", "S33", "S37", "S45", "S48", "S54"];
 
 #[test]
-fn a_scenario_of_each_kind_keeps_its_ranges() {
+fn one_scenario_of_each_kind_keeps_its_ranges() {
     let all = catalogue();
     let quick: Vec<&Scenario> = all.iter().filter(|scenario| QUICK.contains(&scenario.id.as_str())).collect();
     assert_eq!(quick.len(), QUICK.len());
@@ -24,7 +25,7 @@ fn a_scenario_of_each_kind_keeps_its_ranges() {
 fn the_whole_catalogue_keeps_its_ranges() {
     let all = catalogue();
     let mut missed = Vec::new();
-    for (name, start, bar) in [("open", ShippedStart::Open, 1.9), ("hinted", ShippedStart::Hinted, 1.6)] {
+    for (name, start, bar) in [("open", ShippedStart::Open, 2.0), ("hinted", ShippedStart::Hinted, 1.85)] {
         let results = run(&all, 1..=6, start);
         let summary = Summary::of(&results);
         println!("{name}: {summary:?}");
@@ -32,10 +33,24 @@ fn the_whole_catalogue_keeps_its_ranges() {
             missed.extend(results.iter().flat_map(ScenarioResult::misses));
         }
         if summary.geo_j > bar {
-            missed.push(format!("{name}: geometric mean of J + 0.5 is {:.3}, at most {bar} is expected", summary.geo_j));
+            missed
+                .push(format!("{name}: geometric mean of J + 0.5 is {:.3}, at most {bar} is expected", summary.geo_j));
         }
     }
     report(&missed);
+}
+
+/// Ranges that any law keeps would prove nothing.
+#[test]
+fn other_laws_miss_the_ranges() {
+    let all = catalogue();
+    for law in [Baseline::None, Baseline::Static, Baseline::Aimd, Baseline::Spark] {
+        let start = |scenario: &Scenario| law.start(&scenario.told());
+        let overload = all.iter().filter(|scenario| ["S03", "S04", "S20"].contains(&scenario.id.as_str()));
+        for result in overload.map(|scenario| run_scenario(scenario, 1..=1, start)) {
+            assert!(!result.misses().is_empty(), "{law} keeps every range of {}: {:?}", result.id, result.total());
+        }
+    }
 }
 
 #[test]

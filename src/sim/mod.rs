@@ -8,6 +8,7 @@
 //! and linger, group members that work as fast as they may and look at their commit timer only between two batches,
 //! and an observer that reads commits and log ends at different instants. Same seed, same run, bit by bit.
 
+mod baseline;
 mod chance;
 mod oracle;
 mod plant;
@@ -18,6 +19,7 @@ mod score;
 mod shipped;
 mod total;
 
+pub use baseline::{Baseline, UnknownBaseline};
 pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
 pub use policy::{Described, Observation, Policy, Told};

@@ -80,7 +80,8 @@ impl Score {
         let mut score = Self {
             j: 0.0,
             lost_percent: 0.0,
-            excess_seconds: drain.iter().map(|drain| (drain - SET_POINT_SECONDS).max(0.0)).sum::<f64>() / drain.len() as f64,
+            excess_seconds: drain.iter().map(|drain| (drain - SET_POINT_SECONDS).max(0.0)).sum::<f64>()
+                / drain.len() as f64,
             cov: mean(steady.iter().map(|steady| Some(steady.cov))),
             settled: view.settled(),
             peak_drain_seconds: drain[samples(2.0)..].iter().copied().fold(0.0, f64::max),

@@ -32,7 +32,11 @@ impl Producers {
         let slots = world.producers.iter().map(|draw| draw.delay_steps).max().unwrap_or(1) + 2;
         let share = limit / count as f64;
         Self {
-            lines: world.producers.iter().map(|draw| Line { draw: *draw, tokens: 0.0, batch: 0.0, held: 0.0 }).collect(),
+            lines: world
+                .producers
+                .iter()
+                .map(|draw| Line { draw: *draw, tokens: 0.0, batch: 0.0, held: 0.0 })
+                .collect(),
             ring: vec![share; slots * count],
             slots,
             limits: vec![share; count],

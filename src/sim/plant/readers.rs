@@ -29,7 +29,8 @@ impl Readers {
     pub(super) fn new(world: &World<'_>, group: usize, ends: &[f64]) -> Self {
         let backlog = world.scenario.backlog_seconds * world.nominal(0, group);
         let position: Vec<f64> = ends.iter().zip(&world.weights).map(|(end, weight)| end - backlog * weight).collect();
-        let start = |member: &super::world::Member| MemberState { next_commit: member.first_commit, done: 0.0, batch: 0.0 };
+        let start =
+            |member: &super::world::Member| MemberState { next_commit: member.first_commit, done: 0.0, batch: 0.0 };
         Self {
             group,
             first_slot: world.members.iter().take_while(|member| member.group != group).count(),
@@ -149,7 +150,8 @@ impl Readers {
             for partition in partitions {
                 self.committed[partition] = (self.position[partition] + 1e-6).floor();
             }
-            let interval = plan.commit_change.filter(|(from, _)| now >= *from).map_or(plan.commit_seconds, |(_, to)| to);
+            let interval =
+                plan.commit_change.filter(|(from, _)| now >= *from).map_or(plan.commit_seconds, |(_, to)| to);
             state.next_commit = now + interval * (1.0 + world.jitter[step] * plan.commit_jitter);
         }
         state.batch = left.min(plan.max_poll_records);

@@ -1,8 +1,8 @@
 //! What happened in a run, sampled four times a second.
 
+use super::STEP_SECONDS;
 use super::log::{Ledger, Plant};
 use super::world::World;
-use super::STEP_SECONDS;
 
 /// A run, sampled every [`Trace::SECONDS`]; the first sample is one such time after the start.
 #[derive(Clone, Debug, PartialEq)]

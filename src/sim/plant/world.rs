@@ -73,7 +73,8 @@ impl<'s> World<'s> {
         let nominal: Vec<f64> = (0..steps)
             .flat_map(|step| scenario.groups.iter().map(move |group| group.capacity.at(seconds(step))))
             .collect();
-        let span = |fault: &Fault| steps_in(fault.at_seconds)..steps_in(fault.ends_seconds()).max(steps_in(fault.at_seconds));
+        let span =
+            |fault: &Fault| steps_in(fault.at_seconds)..steps_in(fault.ends_seconds()).max(steps_in(fault.at_seconds));
         let mut commits = chance(Purpose::Commits);
         let mut demand = chance(Purpose::Demand);
         let mut offer = Wander::new(&mut demand, scenario.load.noise, DEMAND_NOISE_SECONDS, STEP_SECONDS);
@@ -194,7 +195,8 @@ impl<'s> World<'s> {
             }
         }
         let member = slot - self.members.iter().take_while(|member| member.group != group).count();
-        let stops = |fault: &Fault| fault.group == group && (fault.is_outage() || fault.kind == FaultKind::MemberDeath(member));
+        let stops =
+            |fault: &Fault| fault.group == group && (fault.is_outage() || fault.kind == FaultKind::MemberDeath(member));
         still.extend(self.faults.iter().filter(|(_, fault)| stops(fault)).map(|(span, _)| span.clone()));
         for step in still.into_iter().flatten().filter(|step| *step < self.steps) {
             self.speed[step * count + slot] = 0.0;

@@ -26,11 +26,7 @@ pub(super) fn problems(scenario: &Scenario) -> Vec<String> {
     }
     let seen = &scenario.observation;
     found.refuse(!(0.3..=60.0).contains(&seen.poll_seconds), "observation.poll_seconds", "must be 0.3 to 60");
-    found.refuse(
-        !(0.0..=1.0).contains(&seen.miss_probability),
-        "observation.miss_probability",
-        "must be 0 to 1",
-    );
+    found.refuse(!(0.0..=1.0).contains(&seen.miss_probability), "observation.miss_probability", "must be 0 to 1");
     found.spans("observation.blackouts", &seen.blackouts);
     found.at_least("observation.timestamp_noise_seconds", seen.timestamp_noise_seconds, 0.0);
     for (index, fault) in scenario.faults.iter().enumerate() {

@@ -41,7 +41,9 @@ impl Scenario {
     #[must_use]
     pub fn number(&self) -> u64 {
         let digits = self.id.chars().skip_while(|letter| !letter.is_ascii_digit());
-        digits.map_while(|letter| letter.to_digit(10)).fold(0, |sum, digit| (sum * 10 + u64::from(digit)) % 1_000_000_007)
+        digits
+            .map_while(|letter| letter.to_digit(10))
+            .fold(0, |sum, digit| (sum * 10 + u64::from(digit)) % 1_000_000_007)
     }
 
     /// Share of the traffic a partition; they sum to 1.
