@@ -47,6 +47,10 @@ pub mod agent;
 #[cfg(feature = "sidecar")]
 pub mod config;
 
+// ---- simulate
+#[cfg(feature = "sim")]
+pub mod sim;
+
 #[cfg(feature = "producer")]
 pub use agent::Agent;
 pub use agent::{Mode, ProtectedGroup, Start, TickRecord, ValveSettings};

@@ -1,0 +1,33 @@
+//! Simulate: scenarios → scores, by the very tick that runs in production.
+//!
+//! In: a [`Scenario`] (plant, load, faults, expected ranges), a seed, a [`Policy`]. Out: a [`Trace`] of what happened
+//! and a [`Score`] of it, beside the same story without control and under an [`Oracle`]. Never: a real clock, a
+//! thread's own randomness, a difference in the drawn numbers between two policies, a look at the truth by a policy.
+//!
+//! The plant is a fluid model with whole releases, in steps of 50 ms: partitions, producers behind delay, token bucket
+//! and linger, group members that work as fast as they may and look at their commit timer only between two batches,
+//! and an observer that reads commits and log ends at different instants. Same seed, same run, bit by bit.
+
+mod baseline;
+mod chance;
+mod oracle;
+mod plant;
+mod policy;
+mod run;
+mod scenario;
+mod score;
+mod shipped;
+mod total;
+
+pub use baseline::{Baseline, UnknownBaseline};
+pub use oracle::Oracle;
+pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
+pub use policy::{Described, Observation, Policy, Told};
+pub use run::{Case, Outcome, run_scenario};
+pub use scenario::{
+    Expectation, Fault, FaultKind, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range, Scenario, ScenarioError,
+    Shape, Yardstick, catalogue,
+};
+pub use score::{Score, Settled};
+pub use shipped::{Shipped, ShippedStart};
+pub use total::{ScenarioResult, Summary, geometric_mean};

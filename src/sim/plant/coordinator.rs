@@ -1,0 +1,69 @@
+//! What the coordinator would say of a group: classic protocol, asked now and then.
+
+use super::world::World;
+use crate::lag::GroupState;
+use crate::sim::policy::Described;
+use crate::sim::scenario::{FaultKind, Leaves};
+
+/// The newest description at `now` of a group that is described every [`DESCRIBE_SECONDS`]; asking fails in a blackout.
+pub(super) fn newest(world: &World<'_>, group: usize, now: f64) -> Option<Described> {
+    let dark = |at: f64| world.scenario.observation.blackouts.iter().any(|(from, to)| *from <= at && at < *to);
+    let since_first = ((now - world.first_description) / DESCRIBE_SECONDS).floor();
+    let mut asked = world.first_description + since_first * DESCRIBE_SECONDS;
+    while asked > 0.0 && dark(asked) {
+        asked -= DESCRIBE_SECONDS;
+    }
+    let asked = asked.max(0.0);
+    (!dark(asked)).then(|| describe(world, group, asked))
+}
+
+fn describe(world: &World<'_>, group: usize, at: f64) -> Described {
+    let mut members = world.scenario.groups[group].members;
+    let mut state = GroupState::Stable;
+    for fault in world.scenario.faults.iter().filter(|fault| fault.group == group) {
+        match fault.kind {
+            FaultKind::Rebalance if fault.lasts_at(at) => state = GroupState::Rebalancing,
+            FaultKind::Crash(leaves) if fault.lasts_at(at) => {
+                let notices = match leaves {
+                    Leaves::AtOnce => 0.0,
+                    Leaves::SessionTimeout => SESSION_SECONDS,
+                };
+                if at >= fault.at_seconds + notices {
+                    (state, members) = (GroupState::Empty, 0);
+                }
+            }
+            FaultKind::MemberDeath(_) if at >= fault.ends_seconds() => members = members.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Described { state, members }
+}
+
+/// Time between two descriptions, seconds.
+pub(super) const DESCRIBE_SECONDS: f64 = 5.0;
+/// `session.timeout.ms` of Kafka's own consumer: so long a killed member counts as alive, seconds.
+const SESSION_SECONDS: f64 = 45.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::catalogue;
+
+    #[test]
+    fn a_group_shows_what_its_coordinator_knows() {
+        let table = [
+            ("S20", 126.0, GroupState::Rebalancing, "a rebalance shows"),
+            ("S20", 160.0, GroupState::Stable, "and ends"),
+            ("S54", 126.0, GroupState::Empty, "a shutdown shows within five seconds"),
+            ("S22", 160.0, GroupState::Stable, "a kill does not before the session timeout"),
+            ("S22", 171.0, GroupState::Empty, "but after it"),
+            ("S22", 186.0, GroupState::Stable, "the group is back"),
+        ];
+        let scenarios = catalogue();
+        for (id, now, state, case) in table {
+            let scenario = scenarios.iter().find(|scenario| scenario.id == id).unwrap();
+            let world = World::draw(scenario, 3);
+            assert_eq!(newest(&world, 0, now).map(|seen| seen.state), Some(state), "{case}");
+        }
+    }
+}

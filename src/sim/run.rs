@@ -1,0 +1,158 @@
+//! One scenario, one seed, one policy → a trace and its score, beside the same story without control and under an oracle.
+
+use super::oracle::Oracle;
+use super::plant::{Blind, Trace, World, play};
+use super::policy::{Observation, Policy, Told};
+use super::scenario::{Scenario, Yardstick};
+use super::score::{Beside, Score};
+use super::total::ScenarioResult;
+
+/// One run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What happened.
+    pub trace: Trace,
+    /// What it cost.
+    pub score: Score,
+}
+
+/// A scenario with a seed: everything that chance decides, and the two runs that every policy is compared with.
+#[derive(Clone, Debug)]
+pub struct Case<'s> {
+    world: World<'s>,
+    seed: u64,
+    unlimited: Trace,
+    oracle: Outcome,
+}
+
+impl<'s> Case<'s> {
+    /// Draws `scenario` with `seed`; plays it without control and under the oracle.
+    #[must_use]
+    pub fn new(scenario: &'s Scenario, seed: u64) -> Self {
+        let world = World::draw(scenario, seed);
+        let unlimited = play(&world, &mut Blind(&mut Unlimited));
+        let trace = play(&world, &mut Oracle::new());
+        let score = Score::of(&world, &trace, beside(scenario, &unlimited, &trace));
+        Self { world, seed, unlimited, oracle: Outcome { trace, score } }
+    }
+
+    /// Plays it under `policy`. The policy sees the same random numbers as any other.
+    pub fn run(&self, policy: &mut dyn Policy) -> Outcome {
+        self.score(play(&self.world, &mut Blind(policy)))
+    }
+
+    /// What was drawn.
+    #[must_use]
+    pub const fn world(&self) -> &World<'s> {
+        &self.world
+    }
+
+    /// The seed.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The run without control.
+    #[must_use]
+    pub fn unlimited(&self) -> Outcome {
+        self.score(self.unlimited.clone())
+    }
+
+    /// The run under the oracle.
+    #[must_use]
+    pub const fn oracle(&self) -> &Outcome {
+        &self.oracle
+    }
+
+    fn score(&self, trace: Trace) -> Outcome {
+        let beside = beside(self.world.scenario(), &self.unlimited, &self.oracle.trace);
+        let score = Score::of(&self.world, &trace, beside);
+        Outcome { trace, score }
+    }
+}
+
+/// Runs `scenario` once a seed under a policy that `policy` makes anew for each.
+pub fn run_scenario(
+    scenario: &Scenario,
+    seeds: impl IntoIterator<Item = u64>,
+    mut policy: impl FnMut(&Scenario) -> Box<dyn Policy>,
+) -> ScenarioResult {
+    let mut result = ScenarioResult::new(scenario);
+    for seed in seeds {
+        let case = Case::new(scenario, seed);
+        let outcome = case.run(policy(scenario).as_mut());
+        result.push(seed, outcome.score, case.oracle().score);
+    }
+    result
+}
+
+impl Scenario {
+    /// What an operator would tell a law about it.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told { poll_seconds: self.observation.poll_seconds, nominal_capacity: self.nominal_capacity() }
+    }
+}
+
+fn beside<'a>(scenario: &Scenario, unlimited: &'a Trace, oracle: &'a Trace) -> Beside<'a> {
+    let yardstick = match scenario.yardstick {
+        Yardstick::Unlimited => unlimited,
+        Yardstick::Oracle => oracle,
+    };
+    Beside { unlimited, yardstick }
+}
+
+/// No control.
+struct Unlimited;
+
+impl Policy for Unlimited {
+    fn tick(&mut self, _now: f64, _seen: Option<&Observation<'_>>) -> f64 {
+        f64::INFINITY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Shipped, ShippedStart, catalogue};
+
+    fn story(id: &str) -> Scenario {
+        catalogue().into_iter().find(|scenario| scenario.id == id).unwrap()
+    }
+
+    #[test]
+    fn a_run_repeats_bit_by_bit() {
+        for id in ["S26", "S38"] {
+            let scenario = story(id);
+            let run = || Case::new(&scenario, 3).run(&mut Shipped::new(&scenario, ShippedStart::Open));
+            let (first, second) = (run(), run());
+            assert_eq!(first, second, "{id}");
+            assert!(first.trace.produced.iter().zip(&second.trace.produced).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+
+    #[test]
+    fn another_seed_is_another_run() {
+        let scenario = story("S01");
+        let run = |seed| Case::new(&scenario, seed).run(&mut Shipped::new(&scenario, ShippedStart::Open));
+        assert_ne!(run(1).trace, run(2).trace);
+    }
+
+    #[test]
+    fn without_control_nothing_is_lost_and_lag_grows_without_end() {
+        let scenario = story("S01");
+        let score = Case::new(&scenario, 1).unlimited().score;
+        assert_eq!(score.lost_percent, 0.0);
+        assert!(score.excess_seconds > 500.0, "{score:?}");
+    }
+
+    #[test]
+    fn ticks_are_kept_on_demand() {
+        let scenario = story("S01");
+        let mut shipped = Shipped::new(&scenario, ShippedStart::Open).recording();
+        let case = Case::new(&scenario, 1);
+        case.run(&mut shipped);
+        assert_eq!(shipped.records().len(), case.world().polls().len());
+    }
+}

@@ -1,0 +1,117 @@
+//! What goes wrong in a scenario.
+
+use serde::Deserialize;
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Fault {
+    /// When it begins.
+    pub at_seconds: f64,
+    /// How long it lasts; 0 for a rewind.
+    pub seconds: f64,
+    /// The group it strikes, from 0.
+    pub group: usize,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FaultKind {
+    /// The group commits, then nobody reads until it is over.
+    Rebalance,
+    /// Every member goes down and begins again at its commit.
+    Crash(Leaves),
+    /// The member of this number goes down; its partitions wait until the group notices.
+    MemberDeath(usize),
+    /// The partition of this number is not read, its peers are.
+    Stuck(usize),
+    /// Commits are set back by so many seconds of the group's work.
+    Rewind(f64),
+}
+
+/// How a group that goes down looks from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leaves {
+    /// Shut down: its members say so and the group is empty at once.
+    AtOnce,
+    /// Killed: the group looks stable until the session timeout.
+    #[default]
+    SessionTimeout,
+}
+
+impl Fault {
+    /// When it is over.
+    #[must_use]
+    pub fn ends_seconds(&self) -> f64 {
+        self.at_seconds + self.seconds
+    }
+
+    /// Whether it lasts at `seconds`.
+    #[must_use]
+    pub fn lasts_at(&self, seconds: f64) -> bool {
+        seconds >= self.at_seconds && seconds < self.ends_seconds()
+    }
+
+    /// Whether nobody in the group reads while it lasts.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self.kind, FaultKind::Rebalance | FaultKind::Crash(_))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    kind: Name,
+    at_seconds: f64,
+    seconds: Option<f64>,
+    #[serde(default)]
+    group: usize,
+    leaves: Option<Leaves>,
+    member: Option<usize>,
+    partition: Option<usize>,
+    work_seconds: Option<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Name {
+    Rebalance,
+    Crash,
+    MemberDeath,
+    Stuck,
+    Rewind,
+}
+
+impl TryFrom<Written> for Fault {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> Result<Self, Self::Error> {
+        let Written { kind: name, at_seconds, seconds, group, leaves, member, partition, work_seconds } = written;
+        let kind = match name {
+            Name::Rebalance => FaultKind::Rebalance,
+            Name::Crash => FaultKind::Crash(leaves.unwrap_or_default()),
+            Name::MemberDeath => FaultKind::MemberDeath(member.ok_or("a member_death names its `member`")?),
+            Name::Stuck => FaultKind::Stuck(partition.ok_or("a stuck partition needs its `partition`")?),
+            Name::Rewind => FaultKind::Rewind(work_seconds.ok_or("a rewind needs `work_seconds`")?),
+        };
+        let belongs = [
+            (leaves.is_some(), Name::Crash, "`leaves` belongs to a crash"),
+            (member.is_some(), Name::MemberDeath, "`member` belongs to a member_death"),
+            (partition.is_some(), Name::Stuck, "`partition` belongs to a stuck partition"),
+            (work_seconds.is_some(), Name::Rewind, "`work_seconds` belongs to a rewind"),
+        ];
+        if let Some((.., reason)) = belongs.iter().find(|(given, owner, _)| *given && *owner != name) {
+            return Err(reason);
+        }
+        let seconds = match (name, seconds) {
+            (Name::Rewind, None) => 0.0,
+            (Name::Rewind, Some(_)) => return Err("a rewind happens at an instant: no `seconds`"),
+            (_, seconds) => seconds.ok_or("needs `seconds`: how long it lasts")?,
+        };
+        Ok(Self { at_seconds, seconds, group, kind })
+    }
+}

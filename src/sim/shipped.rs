@@ -1,0 +1,196 @@
+//! The shipped law as a policy: the very [`ValveLoop`] of production, fed with what the simulated cluster showed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::policy::{Described, Observation, Policy};
+use super::scenario::Scenario;
+use crate::agent::{ProtectedGroup, Start, TickInput, TickRecord, ValveLoop, ValveSettings};
+use crate::clock::Instant;
+use crate::estimate::EstimateConfig;
+use crate::id::{GroupId, Topic, TopicPartition};
+use crate::lag::{GroupCommits, GroupDescription, GroupKind, PartitionEnds, ReadError, Snapshot, TopicEnds};
+use crate::units::MessagesPerSecond;
+
+/// How the valve begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ShippedStart {
+    /// No limit until a commit proves lag.
+    Open,
+    /// Limited at what the operator takes for the capacity.
+    Hinted,
+    /// Grows from a first rate, messages/s; `None`: what is learned.
+    Slow(Option<f64>),
+}
+
+/// The shipped law.
+#[derive(Debug)]
+pub struct Shipped {
+    valve: ValveLoop,
+    initial: f64,
+    partitions: Vec<TopicPartition>,
+    snapshot: Snapshot,
+    descriptions: HashMap<GroupId, Result<GroupDescription, ReadError>>,
+    sent_total: u64,
+    records: Option<Vec<TickRecord>>,
+}
+
+impl Shipped {
+    /// A valve for the topic and groups of `scenario`, with the documented defaults.
+    #[must_use]
+    pub fn new(scenario: &Scenario, start: ShippedStart) -> Self {
+        let settings = settings(scenario, start);
+        let estimate = EstimateConfig::for_poll(settings.poll_interval.as_secs_f64());
+        Self::with(scenario, settings, estimate)
+    }
+
+    /// The same with settings and estimators of the caller's own.
+    #[must_use]
+    pub fn with(scenario: &Scenario, settings: ValveSettings, estimate: EstimateConfig) -> Self {
+        let partitions: Vec<TopicPartition> =
+            (0..scenario.partitions).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
+        let initial = match (settings.start, settings.initial_rate) {
+            (_, Some(rate)) => rate.get(),
+            (Start::Open, None) => f64::INFINITY,
+            (Start::Slow, None) => FIRST_RATE,
+        };
+        Self {
+            snapshot: empty_snapshot(&partitions, &settings),
+            valve: ValveLoop::with_estimate(settings, estimate),
+            initial,
+            partitions,
+            descriptions: HashMap::new(),
+            sent_total: 0,
+            records: None,
+        }
+    }
+
+    /// Keeps every tick from now on.
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.records = Some(Vec::new());
+        self
+    }
+
+    /// The ticks that were kept.
+    #[must_use]
+    pub fn records(&self) -> &[TickRecord] {
+        self.records.as_deref().unwrap_or(&[])
+    }
+
+    fn take(&mut self, seen: &Observation<'_>) {
+        for (group, committed) in self.snapshot.groups.iter_mut().zip(seen.committed) {
+            group.read_at = instant(seen.commits_at);
+            let Ok(commits) = &mut group.commits else { continue };
+            for (partition, offset) in self.partitions.iter().zip(committed) {
+                match offset {
+                    Some(offset) => commits.insert(partition.clone(), *offset),
+                    None => commits.remove(partition),
+                };
+            }
+        }
+        for topic in &mut self.snapshot.topics {
+            topic.read_at = instant(seen.ends_at);
+            let Ok(partitions) = &mut topic.partitions else { continue };
+            for ((partition, end), stable) in partitions.iter_mut().zip(seen.ends).zip(seen.last_stable) {
+                partition.end = Ok(*end);
+                partition.last_stable = Some(Ok(*stable));
+            }
+        }
+        for (index, described) in seen.described.iter().enumerate() {
+            if let Some(described) = described {
+                self.descriptions.insert(group_id(index), Ok(self.describe(index, *described)));
+            }
+        }
+        self.sent_total = seen.sent_total;
+    }
+
+    fn describe(&self, index: usize, seen: Described) -> GroupDescription {
+        GroupDescription {
+            group: group_id(index),
+            state: seen.state,
+            members: seen.members,
+            assigned_partitions: if seen.members > 0 { self.partitions.len() } else { 0 },
+            kind: GroupKind::Classic,
+        }
+    }
+}
+
+impl Policy for Shipped {
+    fn tick(&mut self, now: f64, seen: Option<&Observation<'_>>) -> f64 {
+        if let Some(seen) = seen {
+            self.take(seen);
+        }
+        let record = self.valve.tick(&TickInput {
+            now: instant(now),
+            unix_millis: (now * 1e3) as u64,
+            snapshot: seen.map(|_| &self.snapshot),
+            descriptions: &self.descriptions,
+            sent_total: self.sent_total,
+        });
+        let rate = record.rate_decided.as_f64();
+        if let Some(records) = &mut self.records {
+            records.push(record);
+        }
+        rate
+    }
+
+    fn initial(&self) -> f64 {
+        self.initial
+    }
+}
+
+/// What a valve for `scenario` is told.
+fn settings(scenario: &Scenario, start: ShippedStart) -> ValveSettings {
+    let mut settings = ValveSettings::new("simulated", vec![Topic::new(TOPIC)]);
+    settings.protect = (0..scenario.groups.len()).map(|index| ProtectedGroup::new(group_id(index))).collect();
+    settings.poll_interval = Duration::from_secs_f64(scenario.observation.poll_seconds);
+    settings.min_rate = MessagesPerSecond::new(SMALLEST_RATE).expect("a small positive number is a rate");
+    let rate = match start {
+        ShippedStart::Open => None,
+        ShippedStart::Hinted => Some(scenario.nominal_capacity()),
+        ShippedStart::Slow(rate) => rate,
+    };
+    settings.initial_rate = rate.and_then(MessagesPerSecond::new);
+    settings.start = if matches!(start, ShippedStart::Slow(_)) { Start::Slow } else { Start::Open };
+    settings
+}
+
+fn empty_snapshot(partitions: &[TopicPartition], settings: &ValveSettings) -> Snapshot {
+    let commits = |group: &ProtectedGroup| GroupCommits {
+        group: group.group.clone(),
+        read_at: instant(0.0),
+        commits: Ok(HashMap::with_capacity(partitions.len())),
+    };
+    let ends = |partition: &TopicPartition| PartitionEnds {
+        partition: partition.partition,
+        start: None,
+        end: Ok(0),
+        last_stable: None,
+    };
+    Snapshot {
+        groups: settings.protect.iter().map(commits).collect(),
+        topics: vec![TopicEnds {
+            topic: Topic::new(TOPIC),
+            id: None,
+            read_at: instant(0.0),
+            partitions: Ok(partitions.iter().map(ends).collect()),
+        }],
+    }
+}
+
+fn group_id(index: usize) -> GroupId {
+    GroupId::new(format!("g{index}"))
+}
+
+/// Simulated time begins at 0, some of its clocks a little before.
+fn instant(seconds: f64) -> Instant {
+    Instant::from_seconds(ORIGIN_SECONDS + seconds)
+}
+
+const TOPIC: &str = "t";
+const ORIGIN_SECONDS: f64 = 3600.0;
+/// Far below every scenario: the law alone decides, messages/s.
+const SMALLEST_RATE: f64 = 1e-3;
+/// Where a slow start begins before anything is known, messages/s.
+const FIRST_RATE: f64 = 100.0;
