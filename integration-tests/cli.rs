@@ -29,7 +29,7 @@ fn closed_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-const COMMANDS: &[&str] = &["run", "observe", "check", "completions"];
+const COMMANDS: &[&str] = &["run", "observe", "simulate", "check", "completions"];
 
 #[test]
 fn every_command_has_help_with_an_example_and_no_colour_in_a_pipe() {
@@ -118,6 +118,24 @@ fn check_tells_what_it_understood_or_everything_that_is_wrong() {
     let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((code, lines.len(), &lines[4]["problems"]), (2, 5, &4.into()), "{out}");
     assert_eq!(lines[0]["line"], 2);
+}
+
+#[test]
+fn simulate_plays_scenarios_and_says_what_they_cost() {
+    let (code, text, _) = run(&["simulate", "S01", "--seeds", "1", "--law", "lagvalve", "--law", "spark", "--json"]);
+    assert_eq!(code, 0, "{text}");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "two runs and two summaries: {text}");
+    let (ours, spark) = (&lines[0], &lines[1]);
+    assert_eq!((&ours["scenario"], &ours["law"]), (&"S01".into(), &"lagvalve".into()));
+    assert!(ours["j"].as_f64() < spark["j"].as_f64(), "{text}");
+    assert_eq!(lines[3]["summary"], true);
+    assert_eq!(run(&["simulate", "S01", "--seeds", "1", "--strict"]).0, 0);
+    assert_eq!(run(&["simulate", "S01", "--seeds", "1", "--strict", "--law", "none"]).0, 1);
+    let (code, _, said) = run(&["simulate", "S99"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("S99 is neither a scenario of the catalogue (--list) nor a file"), "{said}");
+    assert!(run(&["simulate", "S01", "--law", "adim"]).2.contains("aimd"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use lagvalve::sim::{
@@ -70,7 +71,7 @@ fn the_catalogue_and_its_folder_agree() {
 
 fn run<'s>(
     scenarios: impl IntoIterator<Item = &'s Scenario>,
-    seeds: impl IntoIterator<Item = u64> + Clone,
+    seeds: RangeInclusive<u64>,
     start: ShippedStart,
 ) -> Vec<ScenarioResult> {
     let shipped = |scenario: &Scenario| -> Box<dyn Policy> { Box::new(Shipped::new(scenario, start)) };

@@ -13,6 +13,7 @@ mod preflight;
 mod produce;
 mod run;
 mod signals;
+mod simulate;
 mod watching;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,8 @@ enum Command {
     Observe(observe::ObserveArgs),
     /// Play a backfill into a group that is too slow, with a live chart; needs no Kafka
     Demo(demo::DemoArgs),
+    /// Play scenarios through the shipped law and through others, and score them; needs no Kafka and no time
+    Simulate(simulate::SimulateArgs),
     /// Check a configuration file without connecting anywhere
     Check(check::CheckArgs),
     /// Print a completion script for a shell
@@ -67,6 +70,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Run(args) => block_on(run::run(args)),
         Command::Observe(args) => block_on(observe::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

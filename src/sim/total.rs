@@ -42,7 +42,9 @@ pub struct Summary {
 }
 
 impl ScenarioResult {
-    pub(super) fn new(scenario: &Scenario) -> Self {
+    /// No run yet.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
         Self {
             id: scenario.id.clone(),
             title: scenario.title.clone(),
@@ -53,7 +55,8 @@ impl ScenarioResult {
         }
     }
 
-    pub(super) fn push(&mut self, seed: u64, score: Score, oracle: Score) {
+    /// Takes one run and the oracle's beside it.
+    pub fn push(&mut self, seed: u64, score: Score, oracle: Score) {
         self.seeds.push(seed);
         self.scores.push(score);
         self.oracle.push(oracle);

@@ -1,0 +1,188 @@
+//! What a simulation shows: a row a scenario and law, a line a run for machines, a summary a law.
+
+use lagvalve::sim::{Scenario, ScenarioResult, Score, Summary};
+use serde::Serialize;
+
+use super::args::LawChoice;
+use crate::cli::exit::Failure;
+use crate::cli::output::Output;
+
+/// One run, for machines.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RunLine<'a> {
+    scenario: &'a str,
+    seed: u64,
+    law: &'static str,
+    j: f64,
+    oracle_j: f64,
+    lost_percent: f64,
+    excess_seconds: f64,
+    cov: Option<f64>,
+    settled_seconds: Option<f64>,
+    peak_drain_seconds: f64,
+    steady_drain_seconds: Option<f64>,
+    harm_percent: Option<f64>,
+    /// Ranges of the scenario that this run missed, in words.
+    pub(super) missed: Vec<String>,
+}
+
+impl<'a> RunLine<'a> {
+    /// The figures of a run.
+    pub(super) fn of(scenario: &'a Scenario, seed: u64, law: &'static str, score: &Score, oracle: &Score) -> Self {
+        Self {
+            scenario: &scenario.id,
+            seed,
+            law,
+            j: round(score.j),
+            oracle_j: round(oracle.j),
+            lost_percent: round(score.lost_percent),
+            excess_seconds: round(score.excess_seconds),
+            cov: score.cov.map(round),
+            settled_seconds: score.settled.seconds().map(round),
+            peak_drain_seconds: round(score.peak_drain_seconds),
+            steady_drain_seconds: score.steady_drain_seconds.map(round),
+            harm_percent: score.harm_percent.map(round),
+            missed: score.misses(&scenario.expect),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct SummaryLine {
+    summary: bool,
+    law: &'static str,
+    geo_j: f64,
+    geo_j_less_half: f64,
+    lost_percent: f64,
+    excess_seconds: f64,
+    cov: f64,
+    worst_harm_percent: f64,
+    worst_j_above_oracle: f64,
+    runs: usize,
+    missed: usize,
+    wall_seconds: f64,
+}
+
+/// Results so far, by law.
+pub(super) struct Report {
+    laws: Vec<LawChoice>,
+    results: Vec<Vec<ScenarioResult>>,
+    missed: Vec<(usize, String)>,
+    begun: bool,
+}
+
+impl Report {
+    /// Nothing was run yet.
+    pub(super) fn new(laws: &[LawChoice], scenarios: usize) -> Self {
+        let none = || Vec::with_capacity(scenarios);
+        Self { laws: laws.to_vec(), results: laws.iter().map(|_| none()).collect(), missed: Vec::new(), begun: false }
+    }
+
+    /// Takes one run of law number `place`.
+    pub(super) fn add(
+        &mut self,
+        place: usize,
+        scenario: &Scenario,
+        seed: u64,
+        (score, oracle): (Score, Score),
+        missed: Vec<String>,
+    ) {
+        let results = &mut self.results[place];
+        if results.last().is_none_or(|last| last.id != scenario.id) {
+            results.push(ScenarioResult::new(scenario));
+        }
+        results.last_mut().expect("one was pushed").push(seed, score, oracle);
+        let law = self.laws[place].name();
+        let named = |miss: String| (place, format!("{} seed {seed}, {law}: {miss}", scenario.id));
+        self.missed.extend(missed.into_iter().map(named));
+    }
+
+    /// What was missed, by any law.
+    pub(super) fn missed(&self) -> &[(usize, String)] {
+        &self.missed
+    }
+
+    /// The rows of the scenario that was run last, with a head before the first.
+    pub(super) fn rows_of(&mut self, scenario: &Scenario) -> Vec<String> {
+        let mut rows = Vec::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            rows.push(HEAD.to_owned());
+        }
+        for (place, (law, results)) in self.laws.iter().zip(&self.results).enumerate() {
+            let Some(result) = results.last() else { continue };
+            let title = if place == 0 { scenario.title.as_str() } else { "" };
+            rows.push(row(&scenario.id, title, law.name(), result));
+        }
+        rows
+    }
+
+    /// The summary of each law.
+    pub(super) fn end(&self, output: Output, wall_seconds: f64) -> Result<(), Failure> {
+        if !output.is_json() {
+            output.line("")?;
+        }
+        for (place, (law, results)) in self.laws.iter().zip(&self.results).enumerate() {
+            let total = Summary::of(results);
+            let missed = self.missed.iter().filter(|(of, _)| *of == place).count();
+            if output.is_json() {
+                output.object(&SummaryLine {
+                    summary: true,
+                    law: law.name(),
+                    geo_j: round(total.geo_j),
+                    geo_j_less_half: round(total.geo_j - 0.5),
+                    lost_percent: round(total.lost_percent),
+                    excess_seconds: round(total.excess_seconds),
+                    cov: round(total.cov),
+                    worst_harm_percent: round(total.worst_harm_percent),
+                    worst_j_above_oracle: round(total.worst_j_above_oracle),
+                    runs: total.runs,
+                    missed,
+                    wall_seconds: round(wall_seconds),
+                })?;
+                continue;
+            }
+            output.line(&format!(
+                "{:<13} geometric mean of J + 0.5: {:.2}   lost {:.2} %   above 2 s {:.2} s   varies {:.3}   harm {:.2} %   \
+                 {} runs, {missed} ranges missed",
+                law.name(),
+                total.geo_j,
+                total.lost_percent,
+                total.excess_seconds,
+                total.cov,
+                total.worst_harm_percent,
+                total.runs,
+            ))?;
+        }
+        if !output.is_json() {
+            self.missed.iter().try_for_each(|(_, miss)| output.line(&format!("missed  {miss}")))?;
+            output.line(&format!("in {wall_seconds:.1} s"))?;
+        }
+        Ok(())
+    }
+}
+
+fn row(id: &str, title: &str, law: &str, result: &ScenarioResult) -> String {
+    let (total, oracle) = (result.total(), result.oracle_total());
+    let or_dash =
+        |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
+    format!(
+        "{id:<4} {:<34.34} {law:<13} {:>7.2} {:>7.2} {:>7.2} {:>8.2} {:>6} {:>6} {:>7.1} {:>6} {:>6}",
+        title,
+        total.j,
+        oracle.j,
+        total.lost_percent,
+        total.excess_seconds,
+        or_dash(total.cov, 3),
+        or_dash(total.settled.seconds(), 0),
+        total.peak_drain_seconds,
+        or_dash(total.steady_drain_seconds, 2),
+        or_dash(total.harm_percent, 2),
+    )
+}
+
+/// To a ten-thousandth: what chance decides is no finer.
+fn round(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+const HEAD: &str = "id   scenario                           law                 J  oracle  lost % excess s    CoV settle  peak s  lag s harm %";
