@@ -99,6 +99,33 @@ fn a_group_that_does_not_exist_is_named() {
     assert!(record.explain.contains("does not exist"), "{}", record.explain);
 }
 
+/// 1,200/s into a group that commits every 5 s what was written, until second 40; then nothing is read any more.
+fn after_forty_seconds(seconds: u32, before: &Descriptions, after: &Descriptions) -> TickRecord {
+    let mut valve = ValveLoop::new(settings(Start::Open));
+    let mut record = None;
+    for second in 0..=40 + seconds {
+        let (now, end) = (10.0 + f64::from(second), i64::from(second) * 1200);
+        let committed = i64::from((second / 5).min(8)) * 5 * 1200;
+        let seen = if second <= 40 { before } else { after };
+        record = Some(tick(&mut valve, now, Some(&poll(now, end, Some(committed))), seen));
+    }
+    record.unwrap()
+}
+
+#[test]
+fn a_group_whose_members_have_gone_is_not_waited_for() {
+    let (there, gone) = (described(GroupState::Stable, 3), described(GroupState::Empty, 0));
+    let record = after_forty_seconds(8, &there, &gone);
+    assert!(!record.rate_decided.is_unlimited(), "{}", record.explain);
+    assert_eq!(record.causes[0].bound_by, BoundBy::GroupEmpty);
+    // The same silence of a group with members is not yet an outage.
+    assert!(after_forty_seconds(8, &there, &there).rate_decided.is_unlimited());
+    // Nor is it one of a group that assigns by hand and has never had members.
+    assert!(after_forty_seconds(8, &gone, &gone).rate_decided.is_unlimited());
+    // A restart that takes three seconds leaves less unread than that.
+    assert!(after_forty_seconds(2, &there, &gone).rate_decided.is_unlimited());
+}
+
 #[test]
 fn a_lost_signal_holds_through_the_grace_period_and_then_follows_the_policy() {
     for (policy, rates) in [

@@ -51,6 +51,7 @@ pub(super) struct GroupTrack {
     rewound_at: Option<f64>,
     assessment: Option<Assessment>,
     description: Option<Result<GroupDescription, ReadError>>,
+    had_members: bool,
     problem: Option<String>,
     decision: GroupDecision,
     /// This group's decision was the smallest at the previous tick.
@@ -94,6 +95,7 @@ impl GroupTrack {
             rewound_at: None,
             assessment: None,
             description: None,
+            had_members: false,
             problem: None,
             decision: GroupDecision {
                 rate,
@@ -122,11 +124,18 @@ impl GroupTrack {
         self.last_usable_at
     }
 
+    /// A group that had members has none. One that never had any assigns its partitions by hand: its state says nothing.
+    fn is_deserted(&self) -> bool {
+        let gone = |state| matches!(state, GroupState::Empty | GroupState::Dead | GroupState::Missing);
+        self.had_members && self.coordinator_state().is_some_and(gone)
+    }
+
     pub(super) fn members(&self) -> Option<usize> {
         self.description.as_ref().and_then(|seen| seen.as_ref().ok()).map(|seen| seen.members)
     }
 
     pub(super) fn describe(&mut self, description: &Result<GroupDescription, ReadError>) {
+        self.had_members |= description.as_ref().is_ok_and(|seen| seen.members > 0);
         self.description = Some(description.clone());
     }
 
@@ -146,6 +155,7 @@ impl GroupTrack {
         match update {
             Some(update) => {
                 let ends = self.ends_now(context, log);
+                self.estimator.set_deserted(self.is_deserted());
                 self.assessment = self.estimator.assess(context.now, &ends, context.production.share());
                 self.decide(context, update);
             }
@@ -242,6 +252,7 @@ impl GroupTrack {
             watched: self.usable_polls >= WATCHED_POLLS,
             new_commit_at: update.new_commit.then(|| self.estimator.last_commit_at().unwrap_or(f64::NEG_INFINITY)),
             overdue: self.estimator.overdue(context.now),
+            deserted: self.is_deserted(),
             blind_until: self.estimator.blind_until(),
             cadence_seconds: cadence.seconds(),
             credit_seconds: cadence.credit_seconds(self.estimator.config()),

@@ -22,6 +22,8 @@ pub struct GroupEstimator {
     last_commit_seen_at: Option<f64>,
     /// The poll that ended the last time in which nothing could be read.
     pub(super) blind_until: f64,
+    /// The group has no members: nothing is read past its commits.
+    pub(super) deserted: bool,
 }
 
 impl GroupEstimator {
@@ -35,6 +37,7 @@ impl GroupEstimator {
             last_read_at: None,
             last_commit_seen_at: None,
             blind_until: f64::NEG_INFINITY,
+            deserted: false,
         }
     }
 
@@ -121,6 +124,11 @@ impl GroupEstimator {
     /// Polls come at another interval from now on, seconds.
     pub fn set_poll_seconds(&mut self, seconds: f64) {
         self.config.poll_seconds = seconds;
+    }
+
+    /// Whether the group has no members: what it has not committed is then unread, or will be read again.
+    pub fn set_deserted(&mut self, deserted: bool) {
+        self.deserted = deserted;
     }
 
     /// When a poll last showed a commit, or when watching began; `None` before the first poll.

@@ -84,6 +84,9 @@ impl GroupEstimator {
     /// by itself, which is the stall detector. A partition without certain backlog is presumed to keep pace as long.
     fn lag_now(&self, track: &PartitionTrack, now: f64, end: f64) -> Option<f64> {
         let committed = track.position?;
+        if self.deserted {
+            return Some((end - committed).max(0.0));
+        }
         let age = now - track.committed_at;
         let credit = self.cadence.credit_seconds(&self.config);
         let mut position = (committed + track.capacity * age.min(credit)).min(end);
