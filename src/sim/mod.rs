@@ -10,6 +10,7 @@
 
 mod baseline;
 mod chance;
+mod judge;
 mod oracle;
 mod plant;
 mod policy;
@@ -20,6 +21,7 @@ mod shipped;
 mod total;
 
 pub use baseline::{Baseline, UnknownBaseline};
+pub use judge::{centred_mean, coefficient_of_variation, first_lasting};
 pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
 pub use policy::{Described, Observation, Policy, Told};

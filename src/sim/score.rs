@@ -1,5 +1,6 @@
 //! A trace → what it cost.
 
+use super::judge::{centred_mean, coefficient_of_variation, first_lasting};
 use super::plant::{Trace, World};
 use super::scenario::{Expectation, Fault, Scenario};
 
@@ -204,21 +205,25 @@ impl<'a> View<'a> {
         segments.filter(|(from, to)| *to >= from + SEGMENT_SAMPLES_MIN).collect()
     }
 
+    /// What governed writers want at a sample, without noise; messages/s.
+    fn offered(&self, index: usize) -> f64 {
+        self.scenario().load.demand.at(Trace::step(index) as f64 * super::STEP_SECONDS)
+    }
+
     fn settled(&self) -> Settled {
-        let offered = |index| self.scenario().load.demand.at(Trace::step(index) as f64 * super::STEP_SECONDS);
         let achievable = |index| {
             let groups = (0..self.trace.groups).map(|group| self.world.achievable(Trace::step(index), group));
-            groups.fold(f64::INFINITY, f64::min).min(offered(index))
+            groups.fold(f64::INFINITY, f64::min).min(self.offered(index))
         };
-        let reached = moving_mean(&self.rate);
-        let wanted = moving_mean(&(0..self.trace.len()).map(achievable).collect::<Vec<f64>>());
+        let reached = centred_mean(&self.rate, samples(MEAN_SECONDS));
+        let wanted = centred_mean(&(0..self.trace.len()).map(achievable).collect::<Vec<f64>>(), samples(MEAN_SECONDS));
         let mut latest = Settled::NotAsked;
         for (from, to) in self.segments() {
             let near = |index: usize| (reached[index] - wanted[index]).abs() <= BAND * wanted[index].max(1e-9);
-            let Some(samples) = first_settled(&(from..to).map(near).collect::<Vec<bool>>()) else {
-                return Settled::Never;
-            };
-            let seconds = samples as f64 * Trace::SECONDS;
+            let good: Vec<bool> = (from..to).map(near).collect();
+            let proof = samples(PROOF_SECONDS).max((0.15 * good.len() as f64) as usize);
+            let Some(settled) = first_lasting(&good, proof) else { return Settled::Never };
+            let seconds = settled as f64 * Trace::SECONDS;
             latest = Settled::After(latest.seconds().unwrap_or(0.0).max(seconds));
         }
         latest
@@ -232,14 +237,11 @@ impl<'a> View<'a> {
 
     fn steady_in(&self, span: std::ops::Range<usize>) -> Steady {
         let count = span.len() as f64;
-        let offered = |index| self.scenario().load.demand.at(Trace::step(index) as f64 * super::STEP_SECONDS);
-        let limits: Vec<f64> = span.clone().map(|index| self.trace.limit[index].min(offered(index))).collect();
-        let middle = limits.iter().sum::<f64>() / count;
-        let variance = limits.iter().map(|limit| (limit - middle).powi(2)).sum::<f64>() / count;
+        let limits: Vec<f64> = span.clone().map(|index| self.trace.limit[index].min(self.offered(index))).collect();
         let drains: Vec<f64> = span.map(|index| self.drain(index, self.slowest)).collect();
         let square: f64 = drains.iter().map(|drain| (drain - SET_POINT_SECONDS).powi(2)).sum();
         Steady {
-            cov: variance.sqrt() / middle.max(1e-9),
+            cov: coefficient_of_variation(&limits).unwrap_or(0.0),
             drain: drains.iter().sum::<f64>() / count,
             rms: (square / count).sqrt(),
         }
@@ -259,32 +261,6 @@ impl<'a> View<'a> {
 fn growth(trace: &Trace) -> Vec<f64> {
     let before = [0.0].iter().chain(&trace.produced);
     trace.produced.iter().zip(before).map(|(now, before)| (now - before) / Trace::SECONDS).collect()
-}
-
-/// Centred mean over [`MEAN_SECONDS`]; the ends are drawn out.
-fn moving_mean(values: &[f64]) -> Vec<f64> {
-    let width = samples(MEAN_SECONDS);
-    let at = |index: usize| values[index.saturating_sub(width / 2).min(values.len() - 1)];
-    let mut sum: f64 = (0..width).map(at).sum();
-    let mut means = Vec::with_capacity(values.len());
-    for index in 0..values.len() {
-        means.push(sum / width as f64);
-        sum += at(index + width) - at(index);
-    }
-    means
-}
-
-/// The first sample that is good and from which on 90 % are, early enough to be proven by what follows.
-fn first_settled(good: &[bool]) -> Option<usize> {
-    let proof = samples(PROOF_SECONDS).max((0.15 * good.len() as f64) as usize);
-    let (mut count, mut first) = (0, None);
-    for (after, good_here) in good.iter().rev().enumerate() {
-        count += usize::from(*good_here);
-        if *good_here && count as f64 / (after + 1) as f64 >= 0.9 {
-            first = Some(good.len() - 1 - after);
-        }
-    }
-    first.filter(|first| first + proof <= good.len())
 }
 
 /// Mean of known values; `None` when one is unknown or there is none.
@@ -321,33 +297,6 @@ const SEGMENT_SAMPLES_MIN: usize = 20;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn settled_is_the_first_good_sample_from_which_nine_in_ten_are() {
-        let mut good = vec![false; 40];
-        good.extend(vec![true; 160]);
-        assert_eq!(first_settled(&good), Some(40));
-        good[100..120].fill(false);
-        assert_eq!(first_settled(&good), Some(120), "20 of 160 are more than one in ten");
-        good[120..].fill(false);
-        assert_eq!(first_settled(&good), None);
-    }
-
-    #[test]
-    fn settling_needs_time_to_be_proven() {
-        let mut good = vec![false; 300];
-        good.extend(vec![true; 79]);
-        assert_eq!(first_settled(&good), None, "79 samples are less than 20 s");
-        good.push(true);
-        assert_eq!(first_settled(&good), Some(300));
-    }
-
-    #[test]
-    fn the_moving_mean_is_centred() {
-        let step: Vec<f64> = (0..100).map(|index| if index < 50 { 0.0 } else { 1.0 }).collect();
-        let means = moving_mean(&step);
-        assert_eq!((means[29], means[50], means[70], means[99]), (0.0, 0.5, 1.0, 1.0));
-    }
 
     #[test]
     fn an_even_median_lies_between() {

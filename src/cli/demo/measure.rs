@@ -1,5 +1,6 @@
 //! Figures of a run, from one-second bins of what the clients counted. Pure; times are seconds since the run began.
 
+use lagvalve::sim::{centred_mean, coefficient_of_variation, first_lasting};
 use serde::Serialize;
 
 /// One second of the run.
@@ -41,17 +42,18 @@ pub(super) fn between(bins: &[Bin], from: f64, to: f64) -> &[Bin] {
 /// for 90 % of the rest, seconds after the first bin begins; `None` when there is none that leaves 15 % of the bins,
 /// at least 10, to prove it.
 ///
-/// The mean is centred, as in the simulator's score, so that a step costs no delay of its own.
+/// Judged as the simulator judges its runs.
 pub(super) fn settled_seconds(bins: &[Bin]) -> Option<f64> {
-    let production = centred_mean(bins, |bin| bin.production);
-    let wanted = centred_mean(bins, Bin::wanted_production);
-    first_lasting(production.iter().zip(&wanted).map(|(got, want)| (got - want).abs() <= 0.10 * want))
+    let mean_of = |rate: fn(&Bin) -> f64| centred_mean(&bins.iter().map(rate).collect::<Vec<_>>(), MEAN_BINS);
+    let production = mean_of(|bin| bin.production);
+    let wanted = mean_of(Bin::wanted_production);
+    lasting_from(production.iter().zip(&wanted).map(|(got, want)| (got - want).abs() <= 0.10 * want))
 }
 
 /// Start of the first span from which drain time is at most `set_point` + 0.5 s for 90 % of the rest, seconds after the
 /// first bin begins; `None` as in [`settled_seconds`].
 pub(super) fn back_at_set_point_seconds(bins: &[Bin], set_point: f64) -> Option<f64> {
-    first_lasting(bins.iter().map(|bin| bin.drain <= set_point + 0.5))
+    lasting_from(bins.iter().map(|bin| bin.drain <= set_point + 0.5))
 }
 
 /// The highest drain time, seconds; `None` without bins.
@@ -69,13 +71,6 @@ pub(super) fn rate_cov(bins: &[Bin]) -> Option<f64> {
     coefficient_of_variation(&last_two_fifths(bins).iter().map(|bin| bin.applied).collect::<Vec<_>>())
 }
 
-/// Standard deviation ÷ mean; `None` when there are fewer than two values or their mean is 0.
-pub(super) fn coefficient_of_variation(values: &[f64]) -> Option<f64> {
-    let mean = mean(values).filter(|mean| *mean > 0.0 && values.len() >= 2)?;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
-    Some(variance.sqrt() / mean)
-}
-
 fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -84,37 +79,15 @@ fn last_two_fifths(bins: &[Bin]) -> &[Bin] {
     &bins[bins.len() * 3 / 5..]
 }
 
-/// The edges repeat the first and the last second.
-fn centred_mean(bins: &[Bin], of: impl Fn(&Bin) -> f64) -> Vec<f64> {
-    let last = bins.len().saturating_sub(1);
-    let at = |index: isize| of(&bins[usize::try_from(index).unwrap_or(0).min(last)]);
-    (0..bins.len())
-        .map(|index| {
-            let first = index as isize - MEAN_BINS / 2;
-            (first..first + MEAN_BINS).map(at).sum::<f64>() / MEAN_BINS as f64
-        })
-        .collect()
-}
-
-fn first_lasting(holds: impl Iterator<Item = bool>) -> Option<f64> {
+/// [`first_lasting`] of one-second bins, seconds.
+fn lasting_from(holds: impl Iterator<Item = bool>) -> Option<f64> {
     let holds: Vec<bool> = holds.collect();
     let proof = (holds.len() * 15 / 100).max(MIN_PROOF_BINS);
-    let mut kept = holds.iter().filter(|holds| **holds).count();
-    for (index, held) in holds.iter().enumerate() {
-        let rest = holds.len() - index;
-        if rest < proof {
-            return None;
-        }
-        if *held && kept as f64 >= 0.90 * rest as f64 {
-            return Some(index as f64);
-        }
-        kept -= usize::from(*held);
-    }
-    None
+    first_lasting(&holds, proof).map(|index| index as f64)
 }
 
 const HALF_BIN: f64 = 0.5;
-const MEAN_BINS: isize = 10;
+const MEAN_BINS: usize = 10;
 const MIN_PROOF_BINS: usize = 10;
 
 #[cfg(test)]
