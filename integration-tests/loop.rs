@@ -118,6 +118,7 @@ fn a_group_whose_members_have_gone_is_not_waited_for() {
     let record = after_forty_seconds(8, &there, &gone);
     assert!(!record.rate_decided.is_unlimited(), "{}", record.explain);
     assert_eq!(record.causes[0].bound_by, BoundBy::GroupEmpty);
+    assert_eq!(record.groups[0].state, GroupVerdict::Empty);
     // The same silence of a group with members is not yet an outage.
     assert!(after_forty_seconds(8, &there, &there).rate_decided.is_unlimited());
     // Nor is it one of a group that assigns by hand and has never had members.

@@ -19,7 +19,7 @@ pub struct GroupInput<'a> {
     pub watched: bool,
     /// Instant of the newest commit, if this poll brought one.
     pub new_commit_at: Option<f64>,
-    /// Commits are overdue.
+    /// Commits are overdue, or cannot come.
     pub overdue: bool,
     /// The coordinator says that a group which had members has none: nobody reads until some come back.
     pub deserted: bool,
@@ -133,7 +133,7 @@ impl GroupGovernor {
                 _ => plain(input.first_rate, BoundBy::NeverCommitted),
             };
         };
-        let silent = (input.overdue || input.deserted) && assessment.drain_seconds > set_point;
+        let silent = input.overdue && assessment.drain_seconds > set_point;
         if !self.is_acting() {
             if !self.lag_is_proven(input, assessment, set_point) {
                 return self.step_aside(input, assessment, plain, set_point);
@@ -145,15 +145,14 @@ impl GroupGovernor {
         self.act(input, assessment, cadence, set_point, silent)
     }
 
-    /// A new commit shows certain lag, or the group is silent for longer than patience allows, or its members have gone
-    /// and left more unread than a restart would.
+    /// A new commit shows certain lag, or the group is silent for longer than patience allows.
     ///
-    /// Patience is counted in seconds of lag at the known throughput: less when production runs ahead of it.
+    /// Patience is counted in seconds of lag at the known throughput: less when production runs ahead of it, none when
+    /// nobody is there to commit; never below what a member that is restarted leaves unread.
     fn lag_is_proven(&self, input: &GroupInput<'_>, seen: &Assessment, set_point: f64) -> bool {
         let by_commit = input.new_commit_at.is_some() && seen.certain_drain_seconds > set_point;
-        let patience = (self.config.patience_seconds - input.credit_seconds).max(2.0 * set_point);
-        let deserted = input.deserted && seen.drain_seconds > DESERTED_SET_POINTS * set_point;
-        by_commit || (input.overdue && seen.drain_seconds > patience) || deserted
+        let patience = if input.deserted { 0.0 } else { self.config.patience_seconds - input.credit_seconds };
+        by_commit || (input.overdue && seen.drain_seconds > patience.max(2.0 * set_point))
     }
 
     fn step_aside(
@@ -254,9 +253,6 @@ impl GroupGovernor {
     }
 }
 
-/// A group without members is waited for up to this many set-points of unread work (guessed: a member that is restarted
-/// is back sooner).
-const DESERTED_SET_POINTS: f64 = 2.0;
 /// Stands in for an unknown cadence, seconds: `auto.commit.interval.ms` of Kafka's own consumer.
 const DEFAULT_CADENCE_SECONDS: f64 = 5.0;
 /// A decision is never 0, messages/s: the operator's floor is applied later.

@@ -166,10 +166,11 @@ impl GroupEstimator {
         self.blind_until
     }
 
-    /// Whether commits are overdue at `now`. Silence counts from where it could be heard.
+    /// Whether commits are overdue at `now`: silence counts from where it could be heard, and a group without members
+    /// cannot commit at all.
     #[must_use]
     pub fn overdue(&self, now: f64) -> bool {
         let heard = self.last_commit_seen_at.map(|seen| seen.max(self.blind_until));
-        heard.is_some_and(|heard| now - heard > self.cadence.overdue_after(&self.config))
+        self.deserted || heard.is_some_and(|heard| now - heard > self.cadence.overdue_after(&self.config))
     }
 }
