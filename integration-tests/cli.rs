@@ -135,7 +135,12 @@ fn simulate_plays_scenarios_and_says_what_they_cost() {
     let (code, _, said) = run(&["simulate", "S99"]);
     assert_eq!(code, 2);
     assert!(said.contains("S99 is neither a scenario of the catalogue (--list) nor a file"), "{said}");
-    assert!(run(&["simulate", "S01", "--law", "adim"]).2.contains("aimd"));
+    let (code, _, said) = run(&["simulate", &repository("docs/images")]);
+    assert_eq!(code, 2, "nothing to run is no success");
+    assert!(said.contains("holds no .toml file"), "{said}");
+    let (code, _, said) = run(&["simulate", "S01", "--law", "adim"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("aimd") && said.contains("lagvalve-slow"), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Args;
-use lagvalve::sim::{Baseline, ShippedStart};
+use lagvalve::sim::{Baseline, ShippedStart, UnknownBaseline};
 
 /// Options of `simulate`.
 #[derive(Args, Clone, Debug)]
@@ -68,9 +68,8 @@ impl FromStr for LawChoice {
             "lagvalve-hint" => Ok(Self::Shipped(ShippedStart::Hinted)),
             "lagvalve-slow" => Ok(Self::Shipped(ShippedStart::Slow(None))),
             "oracle" => Ok(Self::Oracle),
-            name => name.parse().map(Self::Baseline).map_err(|_| {
-                let others = Baseline::ALL.iter().map(|law| law.name()).collect::<Vec<_>>().join(", ");
-                format!("no such law; there are lagvalve, lagvalve-hint, lagvalve-slow, oracle, {others}")
+            name => name.parse().map(Self::Baseline).map_err(|error: UnknownBaseline| {
+                format!("{error}; and lagvalve, lagvalve-hint, lagvalve-slow, oracle")
             }),
         }
     }

@@ -30,11 +30,10 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
             let case = Case::new(scenario, seed);
             for (place, law) in args.laws.iter().enumerate() {
                 let score = play(&case, scenario, *law);
-                let line = RunLine::of(scenario, seed, law.name(), &score, &case.oracle().score);
                 if output.is_json() {
-                    output.object(&line)?;
+                    output.object(&RunLine::of(scenario, seed, law.name(), &score, &case.oracle().score))?;
                 }
-                report.add(place, scenario, seed, (score, case.oracle().score), line.missed);
+                report.add(place, scenario, seed, score, case.oracle().score);
             }
         }
         if !output.is_json() {
@@ -42,10 +41,12 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         }
     }
     report.end(output, SystemClock.now().seconds_since(began))?;
-    if args.strict && !report.missed().is_empty() {
-        return Err(Failure::failed(format!("{} of the expected ranges were missed", report.missed().len())));
+    match report.missed() {
+        missed if args.strict && missed > 0 => {
+            Err(Failure::failed(format!("{missed} of the expected ranges were missed")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn play(case: &Case<'_>, scenario: &Scenario, law: LawChoice) -> Score {
@@ -82,6 +83,9 @@ fn scenarios(wanted: &[String]) -> Result<Vec<Scenario>, Failure> {
         let files = files_of(Path::new(name)).map_err(|error| {
             Failure::usage(format!("{name} is neither a scenario of the catalogue (--list) nor a file: {error}"))
         })?;
+        if files.is_empty() {
+            return Err(Failure::usage(format!("{name} holds no .toml file; name a folder of scenarios, or a file")));
+        }
         for file in files {
             let named = |error: &dyn std::fmt::Display| Failure::usage(format!("{}: {error}", file.display()));
             let text = fs::read_to_string(&file).map_err(|error| named(&error))?;

@@ -23,7 +23,7 @@ pub(super) struct RunLine<'a> {
     steady_drain_seconds: Option<f64>,
     harm_percent: Option<f64>,
     /// Ranges of the scenario that this run missed, in words.
-    pub(super) missed: Vec<String>,
+    missed: Vec<String>,
 }
 
 impl<'a> RunLine<'a> {
@@ -67,7 +67,6 @@ struct SummaryLine {
 pub(super) struct Report {
     laws: Vec<LawChoice>,
     results: Vec<Vec<ScenarioResult>>,
-    missed: Vec<(usize, String)>,
     begun: bool,
 }
 
@@ -75,31 +74,21 @@ impl Report {
     /// Nothing was run yet.
     pub(super) fn new(laws: &[LawChoice], scenarios: usize) -> Self {
         let none = || Vec::with_capacity(scenarios);
-        Self { laws: laws.to_vec(), results: laws.iter().map(|_| none()).collect(), missed: Vec::new(), begun: false }
+        Self { laws: laws.to_vec(), results: laws.iter().map(|_| none()).collect(), begun: false }
     }
 
     /// Takes one run of law number `place`.
-    pub(super) fn add(
-        &mut self,
-        place: usize,
-        scenario: &Scenario,
-        seed: u64,
-        (score, oracle): (Score, Score),
-        missed: Vec<String>,
-    ) {
+    pub(super) fn add(&mut self, place: usize, scenario: &Scenario, seed: u64, score: Score, oracle: Score) {
         let results = &mut self.results[place];
         if results.last().is_none_or(|last| last.id != scenario.id) {
             results.push(ScenarioResult::new(scenario));
         }
         results.last_mut().expect("one was pushed").push(seed, score, oracle);
-        let law = self.laws[place].name();
-        let named = |miss: String| (place, format!("{} seed {seed}, {law}: {miss}", scenario.id));
-        self.missed.extend(missed.into_iter().map(named));
     }
 
-    /// What was missed, by any law.
-    pub(super) fn missed(&self) -> &[(usize, String)] {
-        &self.missed
+    /// Ranges that were missed, by any law.
+    pub(super) fn missed(&self) -> usize {
+        self.results.iter().map(|results| missed_in(results).count()).sum()
     }
 
     /// The rows of the scenario that was run last, with a head before the first.
@@ -121,9 +110,9 @@ impl Report {
         if !output.is_json() {
             output.line("")?;
         }
-        for (place, (law, results)) in self.laws.iter().zip(&self.results).enumerate() {
+        for (law, results) in self.laws.iter().zip(&self.results) {
             let total = Summary::of(results);
-            let missed = self.missed.iter().filter(|(of, _)| *of == place).count();
+            let missed = missed_in(results).count();
             if output.is_json() {
                 output.object(&SummaryLine {
                     summary: true,
@@ -154,11 +143,18 @@ impl Report {
             ))?;
         }
         if !output.is_json() {
-            self.missed.iter().try_for_each(|(_, miss)| output.line(&format!("missed  {miss}")))?;
+            for (law, results) in self.laws.iter().zip(&self.results) {
+                missed_in(results).try_for_each(|miss| output.line(&format!("missed  {}: {miss}", law.name())))?;
+            }
             output.line(&format!("in {wall_seconds:.1} s"))?;
         }
         Ok(())
     }
+}
+
+/// Every range that was missed, with scenario and seed.
+fn missed_in(results: &[ScenarioResult]) -> impl Iterator<Item = String> + '_ {
+    results.iter().flat_map(ScenarioResult::misses)
 }
 
 fn row(id: &str, title: &str, law: &str, result: &ScenarioResult) -> String {
