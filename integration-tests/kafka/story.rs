@@ -168,22 +168,12 @@ impl SlowGroup {
     }
 
     async fn joined(&self) -> Result<(), Stop> {
-        let joining = async {
-            while !self.joined.load(Ordering::SeqCst) {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        Ok(timeout(PATIENCE, joining).await?)
+        until(|| self.joined.load(Ordering::SeqCst)).await
     }
 
     /// Waits until it has processed `records`.
     async fn caught_up(&self, records: u64) -> Result<(), Stop> {
-        let catching_up = async {
-            while self.processed.load(Ordering::SeqCst) < records {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        Ok(timeout(PATIENCE, catching_up).await?)
+        until(|| self.processed.load(Ordering::SeqCst) >= records).await
     }
 
     /// Ends it; how old live records were when it processed them.
@@ -191,6 +181,16 @@ impl SlowGroup {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await?
     }
+}
+
+/// Waits for what a group does on its own.
+async fn until(done: impl Fn() -> bool) -> Result<(), Stop> {
+    let waiting = async {
+        while !done() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    Ok(timeout(PATIENCE, waiting).await?)
 }
 
 /// Takes records one by one; a token bucket of 50 ms keeps it to `rate`.

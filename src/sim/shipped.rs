@@ -7,6 +7,7 @@ use super::policy::{Described, Observation, Policy};
 use super::scenario::Scenario;
 use crate::agent::{ProtectedGroup, Start, TickInput, TickRecord, ValveLoop, ValveSettings};
 use crate::clock::Instant;
+use crate::control::ControlConfig;
 use crate::estimate::EstimateConfig;
 use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{GroupCommits, GroupDescription, GroupKind, PartitionEnds, ReadError, Snapshot, TopicEnds};
@@ -52,7 +53,7 @@ impl Shipped {
         let initial = match (settings.start, settings.initial_rate) {
             (_, Some(rate)) => rate.get(),
             (Start::Open, None) => f64::INFINITY,
-            (Start::Slow, None) => FIRST_RATE,
+            (Start::Slow, None) => ControlConfig::new(0.0, estimate.poll_seconds).first_rate,
         };
         Self {
             snapshot: empty_snapshot(&partitions, &settings),
@@ -192,5 +193,3 @@ const TOPIC: &str = "t";
 const ORIGIN_SECONDS: f64 = 3600.0;
 /// Far below every scenario: the law alone decides, messages/s.
 const SMALLEST_RATE: f64 = 1e-3;
-/// Where a slow start begins before anything is known, messages/s.
-const FIRST_RATE: f64 = 100.0;

@@ -7,14 +7,14 @@ use crate::sim::scenario::{FaultKind, Leaves};
 
 /// The newest description at `now` of a group that is described every [`DESCRIBE_SECONDS`]; asking fails in a blackout.
 pub(super) fn newest(world: &World<'_>, group: usize, now: f64) -> Option<Described> {
-    let dark = |at: f64| world.scenario.observation.blackouts.iter().any(|(from, to)| *from <= at && at < *to);
+    let observation = &world.scenario.observation;
     let since_first = ((now - world.first_description) / DESCRIBE_SECONDS).floor();
     let mut asked = world.first_description + since_first * DESCRIBE_SECONDS;
-    while asked > 0.0 && dark(asked) {
+    while asked > 0.0 && observation.is_dark(asked) {
         asked -= DESCRIBE_SECONDS;
     }
     let asked = asked.max(0.0);
-    (!dark(asked)).then(|| describe(world, group, asked))
+    (!observation.is_dark(asked)).then(|| describe(world, group, asked))
 }
 
 fn describe(world: &World<'_>, group: usize, at: f64) -> Described {

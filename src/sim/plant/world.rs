@@ -237,7 +237,6 @@ fn polls(scenario: &Scenario, chance: &mut Chance) -> Vec<Poll> {
         let ends = at + chance.uniform(0.005, 0.20);
         let answered_at = commits.max(ends) + chance.uniform(0.005, 0.05);
         let missed = chance.uniform(0.0, 1.0) < plan.miss_probability;
-        let dark = plan.blackouts.iter().any(|(from, to)| *from <= at && at < *to);
         polls.push(Poll {
             commits_step: steps_in(commits),
             ends_step: steps_in(ends),
@@ -245,7 +244,7 @@ fn polls(scenario: &Scenario, chance: &mut Chance) -> Vec<Poll> {
             answered_at,
             commits_at: commits + chance.normal(plan.timestamp_noise_seconds),
             ends_at: ends + chance.normal(plan.timestamp_noise_seconds),
-            succeeded: !missed && !dark,
+            succeeded: !missed && !plan.is_dark(at),
         });
         at += plan.poll_seconds * (1.0 + chance.uniform(-0.03, 0.03));
     }

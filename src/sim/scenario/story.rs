@@ -149,6 +149,14 @@ pub struct ObservationPlan {
     pub timestamp_noise_seconds: f64,
 }
 
+impl ObservationPlan {
+    /// Whether nothing can be read at `seconds`.
+    #[must_use]
+    pub fn is_dark(&self, seconds: f64) -> bool {
+        self.blackouts.iter().any(|(from, to)| *from <= seconds && seconds < *to)
+    }
+}
+
 impl Default for ObservationPlan {
     fn default() -> Self {
         Self { poll_seconds: 1.0, miss_probability: 0.0, blackouts: Vec::new(), timestamp_noise_seconds: 0.02 }
