@@ -25,6 +25,8 @@ pub(super) struct Queue {
     loan_seconds: f64,
     /// Granted, without loans that are running and grants without a limit.
     granted: u64,
+    /// When somebody who waited was granted something last.
+    served: Option<Instant>,
     /// Time during which somebody waited, up to `since`.
     throttled: Duration,
     /// From when on there has always been somebody.
@@ -58,6 +60,7 @@ impl Queue {
             blocks: Vec::new(),
             loan_seconds: burst.as_secs_f64() / 2.0,
             granted: 0,
+            served: None,
             throttled: Duration::ZERO,
             since: None,
         }
@@ -153,10 +156,17 @@ impl Queue {
             served = true;
         }
         if served {
+            self.served = Some(now);
             self.wake_head(wakes);
             self.after_change(now);
         }
         more
+    }
+
+    /// Whether a waiter that has been woken should serve the others: not within a tick of the last time. Otherwise each one
+    /// that is granted would grant what was earned in the meantime to the next, and at high rates nobody would ever sleep.
+    pub(super) fn is_due(&self, now: Instant, tick: Duration) -> bool {
+        self.served.is_none_or(|served| now.since(served) >= tick)
     }
 
     /// How waiter `id` stands; `waker` is woken on its grant, on its coming to the head, and on a change of a limit.
@@ -261,28 +271,32 @@ impl Cost {
     }
 }
 
-/// Wakers to be called after the lock is released; a fixed number, so that nothing is allocated.
+/// Wakers to be called after the lock is released. Up to [`WAKES`] cost no allocation.
 #[derive(Default)]
 pub(super) struct Wakes {
-    wakers: [Option<Waker>; WAKES],
+    first: [Option<Waker>; WAKES],
+    rest: Vec<Waker>,
     len: usize,
 }
 
 impl Wakes {
     fn add(&mut self, waker: Option<Waker>) {
-        if waker.is_some() {
-            self.wakers[self.len] = waker;
-            self.len += 1;
+        let Some(waker) = waker else { return };
+        match self.first.get_mut(self.len) {
+            Some(slot) => *slot = Some(waker),
+            None => self.rest.push(waker),
         }
+        self.len += 1;
     }
 
     /// Two places stay free for the head of the queue, after somebody left and after a grant.
     fn is_full(&self) -> bool {
-        self.len + 2 >= WAKES
+        self.len + 2 >= WAKES_UNDER_ONE_LOCK
     }
 
     pub(super) fn fire(&mut self) {
-        self.wakers[..self.len].iter_mut().filter_map(Option::take).for_each(Waker::wake);
+        self.first.iter_mut().take(self.len).filter_map(Option::take).for_each(Waker::wake);
+        self.rest.drain(..).for_each(Waker::wake);
         self.len = 0;
     }
 }
@@ -302,3 +316,47 @@ const BATCH_SECONDS: f64 = 0.25e-3;
 
 /// As tokio's own list of wakers.
 const WAKES: usize = 32;
+
+/// So many are served before any of them is woken. If fewer than all who wait were, the first would be back in the queue
+/// before the last has left it, and would be served again instead of drawing on the pool.
+const WAKES_UNDER_ONE_LOCK: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::DEFAULT_BURST;
+    use super::*;
+
+    /// Served in parts, those of the first part were back before the last had left, and the pool was never used: at
+    /// 1 M/s every message cost a wake-up.
+    #[test]
+    fn all_whose_turn_has_come_leave_before_any_of_them_is_woken() {
+        let start = Instant::from_seconds(3600.0);
+        let mut queue = Queue::new(start, RateLimit::from_f64(1e6).unwrap(), DEFAULT_BURST);
+        let (block, pool) = (Block::default(), Block::default());
+        for _ in 0..500 {
+            let id = queue.take_or_join(start, Cost { messages: 1, bytes: 0 }, &block, &pool).expect("no batch yet");
+            let _ = queue.standing(start, id, Cost::default(), Waker::noop(), Duration::ZERO);
+        }
+        let mut wakes = Wakes::default();
+        let more = queue.serve(start + Duration::from_millis(2), &mut wakes);
+        assert_eq!((queue.len(), wakes.len, more), (0, 500, false));
+        wakes.fire();
+        assert_eq!(wakes.len, 0);
+    }
+
+    /// 64 tasks waiting at 1 M/s kept two cores busy: each that was woken granted the next what was earned meanwhile.
+    #[test]
+    fn who_is_woken_serves_the_others_once_a_tick() {
+        let (start, tick) = (Instant::from_seconds(3600.0), Duration::from_millis(2));
+        let mut queue = Queue::new(start, RateLimit::from_f64(1e6).unwrap(), DEFAULT_BURST);
+        assert!(queue.is_due(start, tick), "nobody has been served");
+        let (block, pool) = (Block::default(), Block::default());
+        let id = queue.take_or_join(start, Cost { messages: 1, bytes: 0 }, &block, &pool).expect("no batch yet");
+        let _ = queue.standing(start, id, Cost::default(), Waker::noop(), tick);
+        let granted = start + tick;
+        queue.serve(granted, &mut Wakes::default());
+        assert_eq!(queue.len(), 0);
+        assert!(!queue.is_due(granted + tick / 2, tick));
+        assert!(queue.is_due(granted + tick, tick));
+    }
+}

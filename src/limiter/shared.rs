@@ -184,7 +184,9 @@ impl Ticket<'_> {
         let standing = {
             let mut queue = shared.lock();
             if self.id.is_some() {
-                more = shared.serve(&mut queue, now, &mut wakes);
+                if queue.is_due(now, shared.tick) {
+                    more = shared.serve(&mut queue, now, &mut wakes);
+                }
             } else {
                 self.id = queue.take_or_join(now, self.cost, self.block, &shared.pool);
             }
