@@ -167,6 +167,7 @@ impl Director {
         let second = self.recorder.sample(self.t(), self.truth.totals(), stage.capacity);
         if second {
             let ages = self.truth.take_live_ages();
+            self.recorder.note_live_p99(ages.quantile(0.99));
             // The start of the backfill is a disturbance too: the promise is for the time when the rate has settled.
             if stage.kind == StageKind::Observe || self.t() - stage.from >= FAULT_SHADOW_SECONDS {
                 self.live_ages.merge(&ages);

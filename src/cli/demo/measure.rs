@@ -22,6 +22,8 @@ pub(super) struct Bin {
     pub(super) drain: f64,
     /// The highest true drain time within the second, sampled ten times.
     pub(super) drain_peak: f64,
+    /// 99 of 100 live records that were processed in this second were this old at most, seconds; `None` without any.
+    pub(super) live_p99: Option<f64>,
 }
 
 impl Bin {

@@ -18,6 +18,13 @@ impl Recorder {
         Self { bins: Vec::new(), began: (0.0, totals), peak: 0.0, offered_is_known }
     }
 
+    /// Notes how old live records of the last bin were, seconds at 99 of 100.
+    pub(super) fn note_live_p99(&mut self, seconds: Option<f64>) {
+        if let Some(bin) = self.bins.last_mut() {
+            bin.live_p99 = seconds;
+        }
+    }
+
     /// Takes one sample at `t` seconds while the group is set to take `capacity`; true when it closed a bin.
     pub(super) fn sample(&mut self, t: f64, totals: Totals, capacity: f64) -> bool {
         let drain = totals.unread() as f64 / capacity;
@@ -37,6 +44,7 @@ impl Recorder {
             capacity,
             drain,
             drain_peak: self.peak,
+            live_p99: None,
         });
         self.began = (t, totals);
         self.peak = drain;

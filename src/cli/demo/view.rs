@@ -72,6 +72,7 @@ pub(super) struct TickLine<'a> {
     capacity: f64,
     drain_seconds: f64,
     drain_peak_seconds: Option<f64>,
+    live_p99_seconds: Option<f64>,
     set_point_seconds: f64,
     /// What the valve believes.
     valve: Option<ValveLine<'a>>,
@@ -106,6 +107,7 @@ impl<'a> TickLine<'a> {
             capacity: view.stage().capacity,
             drain_seconds: fine(view.drain()),
             drain_peak_seconds: bin.map(|bin| fine(bin.drain_peak)),
+            live_p99_seconds: bin.and_then(|bin| bin.live_p99).map(fine),
             set_point_seconds: view.set_point,
             valve: view.record.as_deref().map(ValveLine::of),
         }
