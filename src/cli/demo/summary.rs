@@ -264,6 +264,7 @@ mod tests {
             capacity: 2_000.0,
             drain,
             drain_peak: drain,
+            live_p99: None,
         };
         (1..=seconds).map(bin).collect()
     }
