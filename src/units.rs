@@ -25,6 +25,19 @@ impl MessagesPerSecond {
     }
 }
 
+impl Serialize for MessagesPerSecond {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MessagesPerSecond {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        Self::new(value).ok_or_else(|| serde::de::Error::custom("a rate is a number of messages/s ≥ 0"))
+    }
+}
+
 /// A ceiling on a rate: none at all, or so many messages per second.
 ///
 /// In JSON a number in messages per second, or `"unlimited"`.

@@ -56,6 +56,7 @@ pub(crate) fn record(valve: &str) -> TickRecord {
         mono_ms: 3_600_000,
         valve: valve.into(),
         mode: Mode::Enforce,
+        config_id: None,
         groups: Vec::new(),
         production: None,
         live: None,
@@ -70,6 +71,8 @@ pub(crate) fn record(valve: &str) -> TickRecord {
         eta_seconds: None,
         signal_age_seconds: None,
         explain: "orders: watching the group before deciding".to_owned(),
+        input: None,
+        config: None,
     }
 }
 

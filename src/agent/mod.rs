@@ -2,9 +2,11 @@
 
 #[cfg(feature = "producer")]
 mod builder;
+mod config_record;
 mod dither;
 mod explain;
 mod group;
+mod input;
 mod record;
 #[cfg(feature = "producer")]
 mod run;
@@ -13,9 +15,11 @@ mod tick;
 
 #[cfg(feature = "producer")]
 pub use builder::{StartError, ValveBuilder};
+pub use config_record::{ConfigKind, ConfigRecord};
 pub use dither::poll_delay;
 pub use explain::explain;
-pub use record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality, TickRecord};
+pub use input::{DescriptionRecord, Given, GroupInputRecord, InputRecord, LogRecord};
+pub use record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality, RECORD_VERSION, TickRecord};
 #[cfg(feature = "producer")]
 pub use run::Agent;
 pub use settings::{Mode, OnSignalLost, ProtectedGroup, Start, ValveSettings};

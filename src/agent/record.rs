@@ -1,16 +1,23 @@
 //! One turn of the loop, as data: the line of the journal, the body of the HTTP answers, what a library user reads.
 
-use serde::Serialize;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::config_record::ConfigRecord;
+use super::input::InputRecord;
 use super::settings::Mode;
 use crate::control::{BoundBy, Terms};
 use crate::id::{GroupId, Topic, ValveName};
 use crate::units::RateLimit;
 
+/// Version of the journal's lines; a reader that knows a smaller one must refuse.
+pub const RECORD_VERSION: u32 = 1;
+
 /// One turn of the loop for one valve. Rates are messages/s; `null` is unknown, `"unlimited"` is no limit.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TickRecord {
-    /// Version of this format.
+    /// Version of this format: [`RECORD_VERSION`].
     pub v: u32,
     /// Counts the ticks of this valve since the agent started.
     pub seq: u64,
@@ -22,6 +29,9 @@ pub struct TickRecord {
     pub valve: ValveName,
     /// Whether it acts.
     pub mode: Mode,
+    /// Which settings are in force: see [`ConfigRecord`]. Absent where nothing but a person decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_id: Option<Arc<str>>,
     /// What is known of each protected group.
     pub groups: Vec<GroupRecord>,
     /// Growth of the log over the last 2 s, all writers.
@@ -50,10 +60,16 @@ pub struct TickRecord {
     pub signal_age_seconds: Option<f64>,
     /// One sentence for a person.
     pub explain: String,
+    /// What the tick was given beside the rows of `partitions`; only in the journal's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputRecord>,
+    /// The settings in force, which the journal's file has on lines of their own.
+    #[serde(skip)]
+    pub config: Option<Arc<ConfigRecord>>,
 }
 
 /// What is known of one group in one tick.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GroupRecord {
     /// The group.
     pub group: GroupId,
@@ -82,16 +98,16 @@ pub struct GroupRecord {
     /// Why the group, or part of it, could not be read.
     pub problem: Option<String>,
     /// Raw offsets a partition.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<PartitionRecord>,
 }
 
 /// Raw offsets of one partition: `[topic, partition, committed, committed_at_ms, end, end_at_ms, start]`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PartitionRecord(pub Topic, pub i32, pub Option<i64>, pub u64, pub Option<i64>, pub u64, pub Option<i64>);
 
 /// What one group asks for.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cause {
     /// The group; absent for limits that come from the operator.
     pub group: Option<GroupId>,
@@ -102,7 +118,7 @@ pub struct Cause {
 }
 
 /// The state of a group, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupVerdict {
     /// Lag is near the set-point or below.
@@ -161,7 +177,7 @@ impl GroupVerdict {
 }
 
 /// How far a figure can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Read in this poll.
@@ -175,7 +191,7 @@ pub enum Quality {
 }
 
 /// What would help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Advice {
     /// Fewer members than partitions: more members would help.

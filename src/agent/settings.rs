@@ -49,13 +49,15 @@ pub enum OnSignalLost {
 }
 
 /// One consumer group that governs a valve.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProtectedGroup {
     /// The consumer group.
     pub group: GroupId,
     /// Set-point: the lag to hold, in seconds of the group's own work. Larger: steadier and a little faster, but older data.
+    #[serde(rename = "target_lag_seconds", with = "seconds")]
     pub target_lag: Duration,
     /// Hard limit in seconds of work: above it, alarm and the minimum rate.
+    #[serde(rename = "max_lag_seconds", with = "seconds_or_none")]
     pub max_lag: Option<Duration>,
     /// Which log end counts.
     pub isolation: Isolation,
@@ -95,8 +97,8 @@ impl ProtectedGroup {
     }
 }
 
-/// Everything a valve is told.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything a valve is told. In JSON times are seconds and rates messages/s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ValveSettings {
     /// Its name.
     pub name: ValveName,
@@ -121,8 +123,10 @@ pub struct ValveSettings {
     /// What happens without a signal.
     pub on_signal_lost: OnSignalLost,
     /// How long the last decision is kept without a signal.
+    #[serde(rename = "signal_grace_seconds", with = "seconds")]
     pub signal_grace: Duration,
     /// Time between polls while acting.
+    #[serde(rename = "poll_interval_seconds", with = "seconds")]
     pub poll_interval: Duration,
     /// Which law decides.
     pub law: LawKind,
@@ -151,5 +155,36 @@ impl ValveSettings {
             law: LawKind::TimeLag,
             pid: PidGains::default(),
         }
+    }
+}
+
+/// A time as a number of seconds: exact to the nanosecond up to 100 days.
+mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(time.as_secs_f64())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// The same where there may be none.
+mod seconds_or_none {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        time.map(|time| time.as_secs_f64()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(Duration::try_from_secs_f64).transpose().map_err(D::Error::custom)
     }
 }

@@ -1,10 +1,13 @@
 //! One turn of the whole loop for one valve: what a poll saw → what writers may send, and why. Pure: time is an argument.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
+use super::config_record::ConfigRecord;
 use super::explain::explain;
 use super::group::{GroupTrack, LogView, TickContext};
-use super::record::TickRecord;
+use super::input::InputRecord;
+use super::record::{RECORD_VERSION, TickRecord};
 use super::settings::{Mode, OnSignalLost, ProtectedGroup, ValveSettings};
 use crate::clock::Instant;
 use crate::control::{BoundBy, CommandHistory, LimitPolicy, Limited, SignalLossPolicy, Terms};
@@ -32,6 +35,7 @@ pub struct TickInput<'a> {
 #[derive(Debug)]
 pub struct ValveLoop {
     settings: ValveSettings,
+    config: Arc<ConfigRecord>,
     limits: LimitPolicy,
     log: LogView,
     index: HashMap<TopicPartition, usize>,
@@ -78,6 +82,7 @@ impl ValveLoop {
             sent: VecDeque::new(),
             last_tick: None,
             seq: 0,
+            config: Arc::new(ConfigRecord::of(&settings)),
             settings,
         }
     }
@@ -235,6 +240,7 @@ impl ValveLoop {
             mono_ms: input.now.as_millis(),
             valve: self.settings.name.clone(),
             mode: self.settings.mode,
+            config_id: Some(Arc::clone(&self.config.config_id)),
             groups: self.groups.iter().map(|group| group.record(context, &self.log)).collect(),
             production: context.production.mean(),
             live: split.map(|split| split.live),
@@ -249,6 +255,8 @@ impl ValveLoop {
             eta_seconds: ruling.and_then(|group| eta(group, total)),
             signal_age_seconds: oldest.map(|at| context.now - at),
             explain: String::new(),
+            input: Some(InputRecord::of(input, &self.settings, &self.log)),
+            config: Some(Arc::clone(&self.config)),
         };
         record.explain = explain(&record);
         record
@@ -268,8 +276,6 @@ fn limit(rate: f64) -> RateLimit {
     RateLimit::from_f64(rate).expect("laws and limits give rates that are numbers and not negative")
 }
 
-/// Version of [`TickRecord`]; a reader that knows a smaller one must refuse.
-const RECORD_VERSION: u32 = 1;
 /// Nearer than this to the set-point there is nothing to wait for, seconds.
 const ETA_FROM_SECONDS: f64 = 0.5;
 /// A slower approach than this gives no useful figure.

@@ -32,7 +32,8 @@ impl Engine {
     pub(crate) fn ticks(&mut self, journal: &Arc<Journal>) -> mpsc::Receiver<Arc<TickRecord>> {
         let (sender, ticks) = mpsc::channel(TICKS_WAITING);
         for (_, valve, _) in self.agents.valves() {
-            self.forwarding.spawn(forward(valve.subscribe(), sender.clone(), Arc::clone(journal)));
+            self.forwarding.spawn(keep(valve.subscribe(), Arc::clone(journal)));
+            self.forwarding.spawn(forward(valve.subscribe(), sender.clone()));
         }
         ticks
     }
@@ -99,20 +100,27 @@ pub(crate) fn reading(cluster: &str, valve: &Valve, fresh_within: Duration) -> V
     }
 }
 
-/// Passes ticks on until nobody wants them.
-async fn forward(
-    mut latest: watch::Receiver<Arc<TickRecord>>,
-    ticks: mpsc::Sender<Arc<TickRecord>>,
-    journal: Arc<Journal>,
-) {
+/// Notes every tick, the one before the first poll included. Apart from what is shown: a terminal that stands still may
+/// miss ticks, the journal may not.
+async fn keep(mut latest: watch::Receiver<Arc<TickRecord>>, journal: Arc<Journal>) {
     let mut failing = false;
-    while latest.changed().await.is_ok() {
+    loop {
         let record = Arc::clone(&latest.borrow_and_update());
         let written = journal.record(&record);
         if let (Err(error), false) = (&written, failing) {
             tracing::error!(%error, "the journal cannot be written; ticks are lost until it can");
         }
         failing = written.is_err();
+        if latest.changed().await.is_err() {
+            break;
+        }
+    }
+}
+
+/// Passes ticks on until nobody wants them.
+async fn forward(mut latest: watch::Receiver<Arc<TickRecord>>, ticks: mpsc::Sender<Arc<TickRecord>>) {
+    while latest.changed().await.is_ok() {
+        let record = Arc::clone(&latest.borrow_and_update());
         if ticks.send(record).await.is_err() {
             break;
         }

@@ -51,6 +51,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let journal = Arc::new(Journal::new(file));
     let mut signals = StopSignals::listen()?;
     let mut engine = Engine::start(plan.clusters);
+    // Before anything is awaited: the journal begins with the first tick.
+    let mut ticks = engine.ticks(&journal);
     let options = ServerOptions {
         listen: args.listen.unwrap_or(plan.http.listen),
         token: plan.http.control_token,
@@ -58,7 +60,6 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     };
     let server = Server::bind(options, engine.readings(), Arc::clone(&journal)).await.map_err(Failure::failed)?;
     announce(Output::new(args.json), server.local_addr())?;
-    let mut ticks = engine.ticks(&journal);
     let mut reasons = HashMap::new();
     let stop = loop {
         tokio::select! {

@@ -175,6 +175,7 @@ mod tests {
             mono_ms: second * 1000,
             valve: "orders".into(),
             mode: Mode::Observe,
+            config_id: None,
             groups: vec![GroupRecord {
                 group: "billing".into(),
                 state: GroupVerdict::FallingBehind,
@@ -204,6 +205,8 @@ mod tests {
             eta_seconds: None,
             signal_age_seconds: None,
             explain: String::new(),
+            input: None,
+            config: None,
         }
     }
 

@@ -286,6 +286,7 @@ fn undecided(valve: ValveName, limit: RateLimit) -> TickRecord {
         mono_ms: SystemClock.now().as_millis(),
         valve,
         mode: Mode::Enforce,
+        config_id: None,
         groups: Vec::new(),
         production: None,
         live: None,
@@ -300,6 +301,8 @@ fn undecided(valve: ValveName, limit: RateLimit) -> TickRecord {
         eta_seconds: None,
         signal_age_seconds: None,
         explain: format!("limited to {limit} by hand"),
+        input: None,
+        config: None,
     }
 }
 

@@ -10,10 +10,12 @@
 
 mod baseline;
 mod chance;
+mod chart;
 mod judge;
 mod oracle;
 mod plant;
 mod policy;
+mod replay;
 mod run;
 mod scenario;
 mod score;
@@ -21,15 +23,20 @@ mod shipped;
 mod total;
 
 pub use baseline::{Baseline, UnknownBaseline};
+pub use chart::{Curve, Drawn, RunCurves, StoryCurves, StoryEvent, kept};
 pub use judge::{centred_mean, coefficient_of_variation, first_lasting};
 pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
 pub use policy::{Described, Observation, Policy, Told};
+pub use replay::{
+    CapacityNotTold, JournalError, JournalFault, JournalLine, Replay, ReplayDecision, ReplayDifference, ReplayLaw,
+    ReplayLawSummary, ReplaySummary, ReplayTally, Replayed,
+};
 pub use run::{Case, Outcome, run_scenario};
 pub use scenario::{
     Expectation, Fault, FaultKind, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range, Scenario, ScenarioError,
     Shape, Yardstick, catalogue,
 };
-pub use score::{Score, Settled};
+pub use score::{SET_POINT_SECONDS, Score, Settled};
 pub use shipped::{Shipped, ShippedStart};
 pub use total::{ScenarioResult, Summary, geometric_mean};

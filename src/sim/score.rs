@@ -75,7 +75,7 @@ impl Score {
     /// What `trace` cost.
     pub(super) fn of(world: &World<'_>, trace: &Trace, beside: Beside<'_>) -> Self {
         let view = View::new(world, trace);
-        let drain = view.drain_of_the_worst();
+        let drain = drain_of_the_worst(world, trace);
         let steady = view.steady();
         let delivered = |trace: &Trace| trace.delivered[(trace.len() - 1) * trace.groups + view.slowest];
         let mut score = Self {
@@ -183,12 +183,7 @@ impl<'a> View<'a> {
     }
 
     fn drain(&self, index: usize, group: usize) -> f64 {
-        self.trace.lag[index * self.trace.groups + group] / self.world.nominal(Trace::step(index), group)
-    }
-
-    fn drain_of_the_worst(&self) -> Vec<f64> {
-        let worst = |index| (0..self.trace.groups).map(|group| self.drain(index, group)).fold(0.0, f64::max);
-        (0..self.trace.len()).map(worst).collect()
+        drain(self.world, self.trace, index, group)
     }
 
     /// From each mark to the next, without what an outage spoils; in samples.
@@ -258,7 +253,18 @@ impl<'a> View<'a> {
     }
 }
 
-fn growth(trace: &Trace) -> Vec<f64> {
+/// Lag of the group that is worst off, a sample; seconds of its work.
+pub(super) fn drain_of_the_worst(world: &World<'_>, trace: &Trace) -> Vec<f64> {
+    let worst = |index| (0..trace.groups).map(|group| drain(world, trace, index, group)).fold(0.0, f64::max);
+    (0..trace.len()).map(worst).collect()
+}
+
+fn drain(world: &World<'_>, trace: &Trace, index: usize, group: usize) -> f64 {
+    trace.lag[index * trace.groups + group] / world.nominal(Trace::step(index), group)
+}
+
+/// Growth of the log, all writers, a sample; messages/s.
+pub(super) fn growth(trace: &Trace) -> Vec<f64> {
     let before = [0.0].iter().chain(&trace.produced);
     trace.produced.iter().zip(before).map(|(now, before)| (now - before) / Trace::SECONDS).collect()
 }
@@ -280,7 +286,7 @@ fn samples(seconds: f64) -> usize {
 }
 
 /// The lag that is free, seconds: the default set-point.
-const SET_POINT_SECONDS: f64 = 2.0;
+pub const SET_POINT_SECONDS: f64 = 2.0;
 /// A coefficient of variation of 0.2 costs as much as 1 % of throughput or a second of lag.
 const COV_WEIGHT: f64 = 5.0;
 /// Production is where it belongs within this part of it.

@@ -45,6 +45,12 @@ impl Shipped {
         Self::with(scenario, settings, estimate)
     }
 
+    /// What a valve for `scenario` is told.
+    #[must_use]
+    pub fn settings(scenario: &Scenario, start: ShippedStart) -> ValveSettings {
+        settings(scenario, start)
+    }
+
     /// The same with settings and estimators of the caller's own.
     #[must_use]
     pub fn with(scenario: &Scenario, settings: ValveSettings, estimate: EstimateConfig) -> Self {

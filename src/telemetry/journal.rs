@@ -1,12 +1,11 @@
 //! The journal: every turn of the loop, none sampled. A compact ring in memory for pages and charts, and one JSON line
-//! a tick in a file for everything else.
+//! a tick in a file for everything else, with the settings of each valve before its first tick.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
@@ -113,13 +112,21 @@ impl Journal {
     }
 }
 
-/// A file with one JSON object a tick. Lines are whole: each is written at once.
+/// A file with one JSON object a tick. Lines are whole: each is written at once. Every file can be read by itself: it
+/// has the settings that its ticks name (`"kind":"config"`), written once a start and again when they change.
 #[derive(Debug)]
 pub struct JournalFile {
     path: PathBuf,
-    writer: Mutex<BufWriter<File>>,
-    bytes: AtomicU64,
+    writing: Mutex<Writing>,
     rotate_at: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    writer: BufWriter<File>,
+    bytes: u64,
+    /// The settings that the file has of each valve.
+    configs: HashMap<ValveName, Arc<str>>,
 }
 
 impl JournalFile {
@@ -142,33 +149,75 @@ impl JournalFile {
     }
 
     fn open_with(path: &Path, rotate_at: Option<u64>) -> io::Result<Self> {
-        let file = append_to(path)?;
-        let bytes = file.metadata().map_or(0, |metadata| metadata.len()).into();
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(BufWriter::new(file)), bytes, rotate_at })
+        Ok(Self { path: path.to_owned(), writing: Mutex::new(Writing::open(path)?), rotate_at })
     }
 
-    /// Writes one line.
+    /// Writes one line, and the settings before it where the file does not have them yet.
     ///
     /// # Errors
     /// When the file cannot be written; the error names it.
     pub fn append(&self, record: &TickRecord) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        let mut writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let written = writer.write_all(&line).and_then(|()| writer.flush());
-        written.map_err(|error| named(&self.path, &error))?;
-        let bytes = self.bytes.fetch_add(line.len() as u64, Ordering::Relaxed) + line.len() as u64;
-        if self.rotate_at.is_some_and(|limit| bytes >= limit) {
+        let tick = serde_json::to_vec(record)?;
+        let mut writing = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        writing.write(record, &tick).map_err(|error| named(&self.path, &error))?;
+        if self.rotate_at.is_some_and(|limit| writing.bytes >= limit) {
             let older = self.path.with_extension("1.ndjson");
             std::fs::rename(&self.path, &older).map_err(|error| named(&older, &error))?;
-            *writer = BufWriter::new(append_to(&self.path)?);
-            self.bytes.store(0, Ordering::Relaxed);
+            *writing = Writing::open(&self.path)?;
         }
         Ok(())
     }
 }
 
-/// A copy without the raw offsets, of which there may be ten thousand: for everything but the journal's file.
+impl Writing {
+    fn open(path: &Path) -> io::Result<Self> {
+        let torn = ends_torn(path).map_err(|error| named(path, &error))?;
+        let mut file = append_to(path)?;
+        if torn {
+            // A crash tore the last line: ours must not be glued to it.
+            file.write_all(b"\n").map_err(|error| named(path, &error))?;
+        }
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        Ok(Self { writer: BufWriter::new(file), bytes, configs: HashMap::new() })
+    }
+
+    fn write(&mut self, record: &TickRecord, tick: &[u8]) -> io::Result<()> {
+        let known = self.configs.get(&record.valve);
+        let config = record.config.as_ref().filter(|config| known != Some(&config.config_id));
+        let mut lines = Vec::with_capacity(tick.len() + 1);
+        if let Some(config) = config {
+            serde_json::to_writer(&mut lines, config)?;
+            lines.push(b'\n');
+        }
+        lines.extend_from_slice(tick);
+        lines.push(b'\n');
+        self.writer.write_all(&lines)?;
+        self.writer.flush()?;
+        self.bytes += lines.len() as u64;
+        if let Some(config) = config {
+            self.configs.insert(record.valve.clone(), Arc::clone(&config.config_id));
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is a file whose last line has no end.
+fn ends_torn(path: &Path) -> io::Result<bool> {
+    // A pipe or a device has no end to look at; what is not there yet has none either.
+    if !std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    file.seek(SeekFrom::End(-1))?;
+    let mut last = [0];
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+/// A copy without the raw offsets and the rest of what the tick was given: for everything but the journal's file.
 #[must_use]
 pub fn without_partitions(record: &TickRecord) -> TickRecord {
     let groups = record.groups.iter().map(slim_group).collect();
@@ -180,6 +229,7 @@ pub fn without_partitions(record: &TickRecord) -> TickRecord {
         mono_ms: record.mono_ms,
         valve: valve.clone(),
         mode: record.mode,
+        config_id: record.config_id.clone(),
         groups,
         production: record.production,
         live: record.live,
@@ -194,6 +244,8 @@ pub fn without_partitions(record: &TickRecord) -> TickRecord {
         eta_seconds: record.eta_seconds,
         signal_age_seconds: record.signal_age_seconds,
         explain: explain.clone(),
+        input: None,
+        config: record.config.clone(),
     }
 }
 

@@ -317,6 +317,7 @@ mod tests {
             mono_ms: 0,
             valve: "v".into(),
             mode: Mode::Enforce,
+            config_id: None,
             groups,
             production: None,
             live: None,
@@ -331,6 +332,8 @@ mod tests {
             eta_seconds: None,
             signal_age_seconds: None,
             explain: String::new(),
+            input: None,
+            config: None,
         }
     }
 

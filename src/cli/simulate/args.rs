@@ -1,6 +1,8 @@
 //! Options of `lagvalve simulate`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 use lagvalve::sim::{Baseline, ShippedStart, UnknownBaseline};
@@ -14,7 +16,7 @@ pub(crate) struct SimulateArgs {
     pub(super) scenarios: Vec<String>,
 
     /// The law that decides; repeatable, for laws side by side. The shipped one as lagvalve, with the capacity told as
-    /// lagvalve-hint, with a slow start as lagvalve-slow; oracle knows everything; the others are named below
+    /// lagvalve-hint, with a slow start as lagvalve-slow, with law = "pid" as lagvalve-pid; oracle knows everything; the others are named below
     #[arg(long = "law", value_name = "LAW", default_value = "lagvalve")]
     pub(super) laws: Vec<LawChoice>,
 
@@ -30,9 +32,31 @@ pub(crate) struct SimulateArgs {
     #[arg(long)]
     pub(super) strict: bool,
 
+    /// Write one HTML page of every run: rates, drain time and reasons over time, laws side by side, scores. It needs no
+    /// network. At most 60 pairs of scenario and seed
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    pub(super) plot: Option<PathBuf>,
+
     /// Print the catalogue and end
     #[arg(long)]
     pub(super) list: bool,
+
+    /// Run what a journal recorded through the laws instead of scenarios: a file, the folder of [state] dir, or - for
+    /// standard input. lagvalve is then told what was recorded, and decides the same; --strict exits with 1 if it does not
+    #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["scenarios", "seeds", "list", "plot"])]
+    pub(super) replay: Option<PathBuf>,
+
+    /// With --replay: this valve alone
+    #[arg(long, value_name = "NAME", requires = "replay")]
+    pub(super) valve: Option<String>,
+
+    /// With --replay: tell the shipped law this set-point for every group instead of the recorded one
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, requires = "replay")]
+    pub(super) target_lag: Option<Duration>,
+
+    /// With --replay: what the slowest group can take, messages/s, for the laws that are told it
+    #[arg(long, value_name = "RATE", requires = "replay")]
+    pub(super) capacity: Option<f64>,
 }
 
 /// A law by name.
@@ -40,6 +64,8 @@ pub(crate) struct SimulateArgs {
 pub(super) enum LawChoice {
     /// The shipped loop.
     Shipped(ShippedStart),
+    /// The shipped loop with the textbook law of `law = "pid"`.
+    Textbook,
     /// Somebody else's.
     Baseline(Baseline),
     /// The yardstick.
@@ -53,6 +79,7 @@ impl LawChoice {
             Self::Shipped(ShippedStart::Open) => "lagvalve",
             Self::Shipped(ShippedStart::Hinted) => "lagvalve-hint",
             Self::Shipped(ShippedStart::Slow(_)) => "lagvalve-slow",
+            Self::Textbook => "lagvalve-pid",
             Self::Baseline(baseline) => baseline.name(),
             Self::Oracle => "oracle",
         }
@@ -67,9 +94,10 @@ impl FromStr for LawChoice {
             "lagvalve" => Ok(Self::Shipped(ShippedStart::Open)),
             "lagvalve-hint" => Ok(Self::Shipped(ShippedStart::Hinted)),
             "lagvalve-slow" => Ok(Self::Shipped(ShippedStart::Slow(None))),
+            "lagvalve-pid" => Ok(Self::Textbook),
             "oracle" => Ok(Self::Oracle),
             name => name.parse().map(Self::Baseline).map_err(|error: UnknownBaseline| {
-                format!("{error}; and lagvalve, lagvalve-hint, lagvalve-slow, oracle")
+                format!("{error}; and lagvalve, lagvalve-hint, lagvalve-slow, lagvalve-pid, oracle")
             }),
         }
     }
@@ -86,6 +114,11 @@ impl Seeds {
     /// One after the other.
     pub(super) fn iter(self) -> impl Iterator<Item = u64> {
         self.from..=self.to
+    }
+
+    /// How many.
+    pub(super) fn count(self) -> u64 {
+        (self.to - self.from).saturating_add(1)
     }
 }
 
@@ -109,9 +142,15 @@ Examples:
   lagvalve simulate                                  the catalogue under the shipped law, seeds 1 to 6
   lagvalve simulate S01 S22 --law lagvalve --law aimd --law spark
   lagvalve simulate my-stories/ --seeds 1..20 --strict --json
+  lagvalve simulate S03 S20 --seeds 1 --law lagvalve --law aimd --plot compare.html
+  lagvalve observe -b localhost:9092 -t orders --protect billing:2s --journal night.ndjson
+  lagvalve simulate --replay night.ndjson            what was decided last night, and why
+  lagvalve simulate --replay night.ndjson --law lagvalve-slow --law spark --target-lag 5s
 
 Laws to compare with: none, static, on-off, aimd, spark, pid, pie, alinea, bbr, gradient, zeebe.
 static, on-off, aimd, alinea and gradient are told the capacity; the shipped law is told nothing.
+
+A replay is an open loop: recorded lag does not change with what another law decides.
 
 J = lost throughput in % + mean lag above 2 s in seconds + 5 x coefficient of variation of the
 limit. Same scenario, seed and law: the same figures, bit by bit.";
@@ -124,6 +163,7 @@ mod tests {
     fn seeds_are_a_number_or_a_range() {
         assert_eq!("1..6".parse::<Seeds>().unwrap().iter().count(), 6);
         assert_eq!("7".parse::<Seeds>().unwrap().iter().collect::<Vec<_>>(), [7]);
+        assert_eq!("1..6".parse::<Seeds>().unwrap().count(), 6);
         for bad in ["", "6..1", "a", "1..", "-1"] {
             assert!(bad.parse::<Seeds>().is_err(), "{bad}");
         }
@@ -131,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_law_is_found_by_its_name() {
-        for name in ["lagvalve", "lagvalve-hint", "lagvalve-slow", "oracle", "aimd", "spark", "zeebe"] {
+        for name in ["lagvalve", "lagvalve-hint", "lagvalve-slow", "lagvalve-pid", "oracle", "aimd", "spark", "zeebe"] {
             assert_eq!(name.parse::<LawChoice>().unwrap().name(), name);
         }
         assert!("adim".parse::<LawChoice>().unwrap_err().contains("aimd"));

@@ -1,16 +1,22 @@
 //! `lagvalve simulate`: scenarios through the shipped loop, and other laws beside it.
 
 mod args;
+mod plot;
+mod replay;
+mod replay_report;
 mod report;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use lagvalve::clock::{Clock, SystemClock};
-use lagvalve::sim::{Case, Scenario, Score, Shipped, catalogue};
+use lagvalve::control::LawKind;
+use lagvalve::estimate::EstimateConfig;
+use lagvalve::sim::{Case, Scenario, Score, Shipped, ShippedStart, catalogue};
 
 use args::LawChoice;
 pub(crate) use args::SimulateArgs;
+use plot::Plot;
 use report::{Report, RunLine};
 
 use super::exit::Failure;
@@ -22,14 +28,22 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     if args.list {
         return list(output);
     }
+    if let Some(journal) = &args.replay {
+        return replay::run(args, journal);
+    }
     let scenarios = scenarios(&args.scenarios)?;
+    let pairs = args.seeds.count().saturating_mul(scenarios.len() as u64);
+    let mut plot = args.plot.as_deref().map(|file| Plot::begin(file, &args.laws, pairs)).transpose()?;
     let began = SystemClock.now();
     let mut report = Report::new(&args.laws, scenarios.len());
     for scenario in &scenarios {
         for seed in args.seeds.iter() {
             let case = Case::new(scenario, seed);
+            if let Some(plot) = &mut plot {
+                plot.section(&case);
+            }
             for (place, law) in args.laws.iter().enumerate() {
-                let score = play(&case, scenario, *law);
+                let score = play(&case, *law, plot.as_mut());
                 if output.is_json() {
                     output.object(&RunLine::of(scenario, seed, law.name(), &score, &case.oracle().score))?;
                 }
@@ -41,6 +55,9 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         }
     }
     report.end(output, SystemClock.now().seconds_since(began))?;
+    if let Some(plot) = plot {
+        plot.write()?;
+    }
     match report.missed() {
         missed if args.strict && missed > 0 => {
             Err(Failure::failed(format!("{missed} of the expected ranges were missed")))
@@ -49,12 +66,39 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     }
 }
 
-fn play(case: &Case<'_>, scenario: &Scenario, law: LawChoice) -> Score {
+fn play(case: &Case<'_>, law: LawChoice, plot: Option<&mut Plot>) -> Score {
+    let scenario = case.world().scenario();
     match law {
-        LawChoice::Oracle => case.oracle().score,
-        LawChoice::Shipped(start) => case.run(&mut Shipped::new(scenario, start)).score,
-        LawChoice::Baseline(baseline) => case.run(baseline.start(&scenario.told()).as_mut()).score,
+        LawChoice::Oracle => {
+            if let Some(plot) = plot {
+                plot.add(case, law, case.oracle(), &[]);
+            }
+            case.oracle().score
+        }
+        LawChoice::Shipped(start) => play_shipped(case, law, Shipped::new(scenario, start), plot),
+        LawChoice::Textbook => {
+            let mut settings = Shipped::settings(scenario, ShippedStart::Open);
+            settings.law = LawKind::Pid;
+            let estimate = EstimateConfig::for_poll(settings.poll_interval.as_secs_f64());
+            play_shipped(case, law, Shipped::with(scenario, settings, estimate), plot)
+        }
+        LawChoice::Baseline(baseline) => {
+            let outcome = case.run(baseline.start(&scenario.told()).as_mut());
+            if let Some(plot) = plot {
+                plot.add(case, law, &outcome, &[]);
+            }
+            outcome.score
+        }
     }
+}
+
+/// The shipped loop; its ticks are kept for a page alone.
+fn play_shipped(case: &Case<'_>, law: LawChoice, mut shipped: Shipped, plot: Option<&mut Plot>) -> Score {
+    let Some(plot) = plot else { return case.run(&mut shipped).score };
+    shipped = shipped.recording();
+    let outcome = case.run(&mut shipped);
+    plot.add(case, law, &outcome, shipped.records());
+    outcome.score
 }
 
 fn list(output: Output) -> Result<(), Failure> {

@@ -85,6 +85,15 @@ baselines! {
 }
 
 impl Baseline {
+    /// Whether it looks at the capacity that it is told.
+    #[must_use]
+    pub const fn is_told_the_capacity(self) -> bool {
+        match self {
+            Self::Static | Self::OnOff | Self::Aimd | Self::Alinea | Self::Gradient | Self::Zeebe => true,
+            Self::None | Self::Spark | Self::Pid | Self::Pie | Self::Bbr => false,
+        }
+    }
+
     /// The law at its start, for a cluster that an operator described like this.
     ///
     /// # Panics
