@@ -186,6 +186,7 @@ impl GroupGovernor {
         set_point: f64,
         silent: bool,
     ) -> GroupDecision {
+        self.lag_was_seen |= self.lag_is_proven(input, seen, set_point);
         let mut feed_forward = seen.feed_forward();
         if let (StartPolicy::Hinted(hint), false) = (self.start, self.lag_was_seen) {
             feed_forward = feed_forward.max(hint);
@@ -233,7 +234,6 @@ impl GroupGovernor {
     /// Relaxes a limit that does not bind; hands over without a bump when it does. A batch writer's limit is never
     /// dropped, and relaxes only by one step of its start: its next burst has no end either.
     fn relax(&mut self, step_seconds: f64, feed_forward: f64, behind: bool, binding: bool) {
-        self.lag_was_seen |= behind;
         if behind {
             self.relaxation = 1.0;
         } else {

@@ -177,7 +177,8 @@ impl PartitionTrack {
             _ => seen.commits_at,
         };
         let messages = seen.position - before;
-        let slope = messages / (committed_at - self.committed_at).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
+        let before_first_look = if self.commits == 0 { 0.5 * config.poll_seconds } else { 0.0 };
+        let slope = messages / (committed_at - self.committed_at + before_first_look).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
         self.likely_lag = (seen.end - seen.production * (seen.ends_at - committed_at) - seen.position).max(0.0);
         self.certain_lag = (seen.end - seen.production * (seen.ends_at - seen.after) - seen.position).max(0.0);
         let overdue = self.commits > 0 && gap > cadence.overdue_after(config);
