@@ -41,7 +41,6 @@ const TRACES: &[&str] = &[
     include_str!("traces/S26.jsonl"),
     include_str!("traces/S37.jsonl"),
     include_str!("traces/S53.jsonl"),
-    include_str!("traces/S90.jsonl"),
     include_str!("traces/S91.jsonl"),
 ];
 

@@ -83,6 +83,8 @@ pub struct ControlConfig {
     pub binding_share: f64,
     /// Growth of a slow start a proven commit.
     pub slow_start_growth: f64,
+    /// A slow start takes so many cadences to grow by that factor: a ramp, not a step.
+    pub slow_start_ramp_cadences: f64,
     /// First rate when nothing at all is known, messages/s.
     pub first_rate: f64,
 }
@@ -110,6 +112,7 @@ impl ControlConfig {
             patience_seconds: 35.0,
             binding_share: 0.8,
             slow_start_growth: 3.0,
+            slow_start_ramp_cadences: 0.4,
             first_rate: 100.0,
         }
     }

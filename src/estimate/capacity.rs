@@ -53,6 +53,8 @@ pub(super) struct CommitSeen {
     pub(super) commits_at: f64,
     /// When the end was read.
     pub(super) ends_at: f64,
+    /// The fastest that the group must have read lately to be here, messages/s; 0 when nothing is known.
+    pub(super) least: f64,
     /// For a part of the interval since the last commit nothing could be read.
     pub(super) blind: bool,
 }
@@ -177,8 +179,9 @@ impl PartitionTrack {
             _ => seen.commits_at,
         };
         let messages = seen.position - before;
-        let before_first_look = if self.commits == 0 { 0.5 * config.poll_seconds } else { 0.0 };
-        let slope = messages / (committed_at - self.committed_at + before_first_look).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
+        let before_first_look = if self.commits == 0 { config.first_look_polls * config.poll_seconds } else { 0.0 };
+        let slope = messages
+            / (committed_at - self.committed_at + before_first_look).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
         self.likely_lag = (seen.end - seen.production * (seen.ends_at - committed_at) - seen.position).max(0.0);
         self.certain_lag = (seen.end - seen.production * (seen.ends_at - seen.after) - seen.position).max(0.0);
         let overdue = self.commits > 0 && gap > cadence.overdue_after(config);
@@ -223,7 +226,12 @@ impl PartitionTrack {
             self.capacity = self.capacity.max(interval.slope);
         } else {
             let keeps_pace = if interval.overdue || busy { 0.0 } else { seen.production_mean - 2.0 * one_message };
-            self.capacity = self.capacity.max(interval.slope - one_message).max(keeps_pace);
+            let least = if interval.overdue || interval.gap < config.long_interval_seconds {
+                0.0
+            } else {
+                seen.least - one_message
+            };
+            self.capacity = self.capacity.max(interval.slope - one_message).max(keeps_pace).max(least);
         }
         self.fresh |= interval.overdue;
     }

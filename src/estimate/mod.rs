@@ -60,6 +60,15 @@ pub struct EstimateConfig {
     pub blind_polls: f64,
     /// A position is extrapolated at most this many cadences past its commit.
     pub extrapolate_cadences: f64,
+    /// A group without certain backlog is presumed to keep pace with at most so many seconds of work beyond its
+    /// capacity…
+    pub unproven_seconds: f64,
+    /// …or so many cadences, where those are more.
+    pub unproven_cadences: f64,
+    /// The commit before the first look is presumed to be this many polls older than the look.
+    pub first_look_polls: f64,
+    /// Over an interval this long, seconds, not its mean tells the capacity but the fastest part of it.
+    pub long_interval_seconds: f64,
     /// Silence tolerated while the cadence is unknown, seconds: the default auto-commit interval of consumers, seven times.
     pub patience_seconds: f64,
     /// Backlog at a commit counts as busy above this many seconds of work…
@@ -81,7 +90,14 @@ impl EstimateConfig {
     #[must_use]
     pub const fn reference(poll_seconds: f64) -> Self {
         let config = Self::for_poll(poll_seconds);
-        Self { capacity_bound_rise_max: config.capacity_rise_max, blind_polls: f64::INFINITY, ..config }
+        Self {
+            capacity_bound_rise_max: config.capacity_rise_max,
+            blind_polls: f64::INFINITY,
+            unproven_seconds: f64::INFINITY,
+            first_look_polls: 0.0,
+            long_interval_seconds: f64::INFINITY,
+            ..config
+        }
     }
 
     /// The defaults for polls every `poll_seconds`.
@@ -98,6 +114,10 @@ impl EstimateConfig {
             capacity_bound_rise_max: 4.0,
             blind_polls: 3.5,
             extrapolate_cadences: 1.25,
+            unproven_seconds: 8.0,
+            unproven_cadences: 0.5,
+            first_look_polls: 0.5,
+            long_interval_seconds: 10.0,
             patience_seconds: 35.0,
             busy_seconds: 0.15,
             busy_share: 0.15,
