@@ -275,6 +275,12 @@ impl GroupTrack {
     fn hold(&mut self, context: &TickContext<'_>) {
         let since = *self.waiting_since.get_or_insert(context.now);
         let silence = context.now - self.last_usable_at.unwrap_or(since);
+        let config = self.estimator.config();
+        if silence > config.blind_polls * config.poll_seconds
+            && let Some(rate) = self.governor.step_back(context.now)
+        {
+            self.decision.rate = self.decision.rate.min(rate);
+        }
         if silence <= self.signal_grace_seconds || self.decision.bound_by == BoundBy::SignalLost {
             return;
         }

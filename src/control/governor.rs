@@ -118,6 +118,14 @@ impl GroupGovernor {
         matches!(self.phase, Phase::Acting)
     }
 
+    /// Nothing can be read: a slow start goes back to the rate that a commit has proven, messages/s. `None` where there is
+    /// no slow start.
+    pub fn step_back(&mut self, now: f64) -> Option<f64> {
+        let Phase::Slow(start) = &mut self.phase else { return None };
+        start.step_back(now);
+        Some(start.rate())
+    }
+
     /// One step.
     pub fn step(&mut self, input: &GroupInput<'_>) -> GroupDecision {
         let cadence = input.cadence_seconds.unwrap_or(DEFAULT_CADENCE_SECONDS);

@@ -53,6 +53,14 @@ impl SlowStart {
         self.proven.unwrap_or(0.0)
     }
 
+    /// Back to what is proven: in the dark nobody sees where the rest leads.
+    pub(super) fn step_back(&mut self, now: f64) {
+        if let Some(proven) = self.proven.filter(|proven| *proven < self.rate) {
+            self.rate = proven;
+            self.given.push_back((now, proven));
+        }
+    }
+
     /// Grows while commits show little lag at a rate that binds, up to the growth factor above what was proven.
     pub(super) fn step(&mut self, config: &ControlConfig, proof: Proof) {
         let easy = proof.binding && proof.drain_seconds < 0.5 * proof.set_point_seconds;
