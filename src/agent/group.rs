@@ -63,16 +63,15 @@ impl GroupTrack {
         valve: &ValveSettings,
         settings: ProtectedGroup,
         estimate: EstimateConfig,
+        config: ControlConfig,
         signal_loss: SignalLossPolicy,
     ) -> Self {
-        let poll = estimate.poll_seconds;
         let initial_rate = valve.initial_rate.map(crate::units::MessagesPerSecond::get);
         let start = match (valve.start, initial_rate) {
             (super::Start::Slow, rate) => StartPolicy::Slow(rate),
             (super::Start::Open, Some(rate)) => StartPolicy::Hinted(rate),
             (super::Start::Open, None) => StartPolicy::Open,
         };
-        let config = ControlConfig::new(settings.target_lag.as_secs_f64(), poll);
         let (rate, bound_by) = match start {
             StartPolicy::Open => (f64::INFINITY, BoundBy::Unlimited),
             StartPolicy::Hinted(rate) | StartPolicy::Slow(Some(rate)) => (rate, BoundBy::Learning),

@@ -273,7 +273,7 @@ pub(super) fn busy_threshold(config: &EstimateConfig, cadence: &Cadence) -> f64 
 }
 
 /// Fewer messages than this are noise whatever the rate (measured at 5–10 messages/s).
-const FEW_MESSAGES: f64 = 1.5;
+pub(super) const FEW_MESSAGES: f64 = 1.5;
 /// Backlog counts as certain above this many seconds of work.
 const CERTAIN_SECONDS: f64 = 0.1;
 /// Below this share of capacity an interval fell short.

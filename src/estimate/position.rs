@@ -1,7 +1,7 @@
 //! Where a group stands between its commits, and which partitions count.
 
 use super::GroupEstimator;
-use super::capacity::{PartitionTrack, busy_threshold};
+use super::capacity::{FEW_MESSAGES, PartitionTrack, busy_threshold};
 
 /// What is known of a group now. Sums run over the partitions that count; all finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +138,7 @@ impl GroupEstimator {
         let (mut lag, mut capacity, mut carried) = (0.0, 0.0, 0.0);
         for index in counted {
             let track = &self.partitions[*index];
-            if track.certain_lag > threshold * track.capacity && !track.odd {
+            if track.certain_lag > (threshold * track.capacity).max(FEW_MESSAGES) && !track.odd {
                 lag += track.certain_lag;
                 capacity += track.capacity;
                 carried += share(*index);
