@@ -65,6 +65,8 @@ pub struct EstimateConfig {
     pub unproven_seconds: f64,
     /// …or so many cadences, where those are more.
     pub unproven_cadences: f64,
+    /// One odd interval is no proof of lag, unless it leaves so many seconds of work.
+    pub odd_lag_seconds: f64,
     /// The commit before the first look is presumed to be this many polls older than the look.
     pub first_look_polls: f64,
     /// Over an interval this long, seconds, not its mean tells the capacity but the fastest part of it.
@@ -95,6 +97,7 @@ impl EstimateConfig {
             capacity_bound_rise_max: config.capacity_rise_max,
             blind_polls: f64::INFINITY,
             unproven_seconds: f64::INFINITY,
+            odd_lag_seconds: f64::INFINITY,
             first_look_polls: 0.0,
             long_interval_seconds: f64::INFINITY,
             ..config
@@ -117,6 +120,7 @@ impl EstimateConfig {
             extrapolate_cadences: 1.25,
             unproven_seconds: 8.0,
             unproven_cadences: 0.5,
+            odd_lag_seconds: 10.0,
             first_look_polls: 0.5,
             long_interval_seconds: 10.0,
             patience_seconds: 35.0,

@@ -138,7 +138,9 @@ impl GroupEstimator {
         let (mut lag, mut capacity, mut carried) = (0.0, 0.0, 0.0);
         for index in counted {
             let track = &self.partitions[*index];
-            if track.certain_lag > (threshold * track.capacity).max(FEW_MESSAGES) && !track.odd {
+            if track.certain_lag > (threshold * track.capacity).max(FEW_MESSAGES)
+                && (!track.odd || track.certain_lag > self.config.odd_lag_seconds * track.capacity)
+            {
                 lag += track.certain_lag;
                 capacity += track.capacity;
                 carried += share(*index);

@@ -10,6 +10,7 @@
 
 mod baseline;
 mod chance;
+mod fuzz;
 mod judge;
 mod oracle;
 mod plant;
@@ -21,6 +22,7 @@ mod shipped;
 mod total;
 
 pub use baseline::{Baseline, UnknownBaseline};
+pub use fuzz::{Checked, story, story_text};
 pub use judge::{centred_mean, coefficient_of_variation, first_lasting};
 pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
