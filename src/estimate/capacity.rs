@@ -33,6 +33,8 @@ pub(super) struct PartitionTrack {
     pub(super) rewound: bool,
     owed: bool,
     short: bool,
+    /// The last interval was overdue.
+    late: bool,
     fresh: bool,
     window: VecDeque<(f64, f64)>,
 }
@@ -86,6 +88,7 @@ impl PartitionTrack {
             rewound: false,
             owed: false,
             short: false,
+            late: false,
             fresh: true,
             window: VecDeque::new(),
         }
@@ -188,10 +191,13 @@ impl PartitionTrack {
         Interval { committed_at, gap, messages, slope, overdue }
     }
 
-    /// A late commit that brings all the work of its gap, or leaves no backlog, was a slower cadence, not an outage.
-    fn judge_cadence(&self, config: &EstimateConfig, cadence: &mut Cadence, interval: &mut Interval) {
+    /// A late commit that brings all the work of its gap, or leaves no backlog, was a slower cadence, not an outage. So was
+    /// the second of two: what was taken for capacity may be wrong.
+    fn judge_cadence(&mut self, config: &EstimateConfig, cadence: &mut Cadence, interval: &mut Interval) {
         let reference = interval.slope.max(self.capacity);
-        let kept_up = interval.messages >= SHORTFALL * self.capacity * interval.gap
+        let again = std::mem::replace(&mut self.late, interval.overdue) && config.learns_from_two_late;
+        let kept_up = again
+            || interval.messages >= SHORTFALL * self.capacity * interval.gap
             || self.likely_lag <= busy_threshold(config, cadence) * reference;
         if interval.overdue && self.capacity > 0.0 && kept_up {
             interval.overdue = false;

@@ -22,6 +22,8 @@ pub struct GroupEstimator {
     pub(super) partitions: Vec<PartitionTrack>,
     /// Log ends of the last polls with the times of their reading, oldest first; NaN where one was never read.
     ends: VecDeque<(f64, Vec<f64>)>,
+    /// Mean production a partition at the poll before, messages/s.
+    production_before: Vec<f64>,
     last_read_at: Option<f64>,
     last_commit_seen_at: Option<f64>,
     /// The poll that ended the last time in which nothing could be read.
@@ -39,6 +41,7 @@ impl GroupEstimator {
             cadence: Cadence::new(0),
             partitions: Vec::new(),
             ends: VecDeque::new(),
+            production_before: Vec::new(),
             last_read_at: None,
             last_commit_seen_at: None,
             blind_until: f64::NEG_INFINITY,
@@ -86,8 +89,17 @@ impl GroupEstimator {
         if self.ends.len() >= ENDS_KEPT {
             self.ends.pop_front();
         }
+        self.production_before.clear();
+        self.production_before.extend_from_slice(sample.production_mean);
         let ends = sample.ends.iter().map(|end| end.unwrap_or(f64::NAN)).collect();
         self.ends.push_back((sample.ends_at, ends));
+    }
+
+    /// What was written to a partition up to its commit, messages/s: a surge after it proves nothing.
+    fn pace(&self, partition: usize, sample: &Sample<'_>) -> f64 {
+        let now = sample.production_mean.get(partition).copied().unwrap_or(0.0);
+        let before = self.production_before.get(partition).copied();
+        if self.config.pace_before_commit { before.map_or(now, |before| before.min(now)) } else { now }
     }
 
     /// The fastest that a group must have read lately to have committed `position` by `at`, messages/s; 0 when nothing is
@@ -114,6 +126,7 @@ impl GroupEstimator {
     ) {
         let (Some(position), Some(end)) = (sample.committed[index], sample.ends[index]) else { return };
         let least = self.least_speed(index, position, sample.commits_at);
+        let production_mean = self.pace(index, sample);
         let track = &mut self.partitions[index];
         let Some(before) = track.position else {
             track.begin(sample.commits_at, position);
@@ -127,7 +140,7 @@ impl GroupEstimator {
             position,
             end,
             production: sample.production.get(index).copied().unwrap_or(0.0),
-            production_mean: sample.production_mean.get(index).copied().unwrap_or(0.0),
+            production_mean,
             after,
             commits_at: sample.commits_at,
             ends_at: sample.ends_at,

@@ -67,6 +67,10 @@ pub struct EstimateConfig {
     pub unproven_cadences: f64,
     /// One odd interval is no proof of lag, unless it leaves so many seconds of work.
     pub odd_lag_seconds: f64,
+    /// Two late intervals in a row are a slower cadence, whatever they brought.
+    pub learns_from_two_late: bool,
+    /// A group that keeps pace is known to do so with what was written before its commit, not since.
+    pub pace_before_commit: bool,
     /// The commit before the first look is presumed to be this many polls older than the look.
     pub first_look_polls: f64,
     /// Over an interval this long, seconds, not its mean tells the capacity but the fastest part of it.
@@ -98,6 +102,8 @@ impl EstimateConfig {
             blind_polls: f64::INFINITY,
             unproven_seconds: f64::INFINITY,
             odd_lag_seconds: f64::INFINITY,
+            learns_from_two_late: false,
+            pace_before_commit: false,
             first_look_polls: 0.0,
             long_interval_seconds: f64::INFINITY,
             ..config
@@ -121,6 +127,8 @@ impl EstimateConfig {
             unproven_seconds: 8.0,
             unproven_cadences: 0.5,
             odd_lag_seconds: 10.0,
+            learns_from_two_late: true,
+            pace_before_commit: true,
             first_look_polls: 0.5,
             long_interval_seconds: 10.0,
             patience_seconds: 35.0,
