@@ -63,16 +63,15 @@ impl GroupTrack {
         valve: &ValveSettings,
         settings: ProtectedGroup,
         estimate: EstimateConfig,
+        config: ControlConfig,
         signal_loss: SignalLossPolicy,
     ) -> Self {
-        let poll = estimate.poll_seconds;
         let initial_rate = valve.initial_rate.map(crate::units::MessagesPerSecond::get);
         let start = match (valve.start, initial_rate) {
             (super::Start::Slow, rate) => StartPolicy::Slow(rate),
             (super::Start::Open, Some(rate)) => StartPolicy::Hinted(rate),
             (super::Start::Open, None) => StartPolicy::Open,
         };
-        let config = ControlConfig::new(settings.target_lag.as_secs_f64(), poll);
         let (rate, bound_by) = match start {
             StartPolicy::Open => (f64::INFINITY, BoundBy::Unlimited),
             StartPolicy::Hinted(rate) | StartPolicy::Slow(Some(rate)) => (rate, BoundBy::Learning),
@@ -275,6 +274,12 @@ impl GroupTrack {
     fn hold(&mut self, context: &TickContext<'_>) {
         let since = *self.waiting_since.get_or_insert(context.now);
         let silence = context.now - self.last_usable_at.unwrap_or(since);
+        let config = self.estimator.config();
+        if silence > config.blind_polls * config.poll_seconds
+            && let Some(rate) = self.governor.step_back(context.now)
+        {
+            self.decision.rate = self.decision.rate.min(rate);
+        }
         if silence <= self.signal_grace_seconds || self.decision.bound_by == BoundBy::SignalLost {
             return;
         }

@@ -10,7 +10,7 @@ use super::input::InputRecord;
 use super::record::{RECORD_VERSION, TickRecord};
 use super::settings::{Mode, OnSignalLost, ProtectedGroup, ValveSettings};
 use crate::clock::Instant;
-use crate::control::{BoundBy, CommandHistory, LimitPolicy, Limited, SignalLossPolicy, Terms};
+use crate::control::{BoundBy, CommandHistory, ControlConfig, LimitPolicy, Limited, SignalLossPolicy, Terms};
 use crate::estimate::{EstimateConfig, LiveSplit, Production};
 use crate::id::{GroupId, TopicPartition};
 use crate::lag::{GroupDescription, ReadError, Snapshot};
@@ -59,6 +59,16 @@ impl ValveLoop {
     /// The same with other constants of the estimators; `estimate.poll_seconds` is the poll interval.
     #[must_use]
     pub fn with_estimate(settings: ValveSettings, estimate: EstimateConfig) -> Self {
+        Self::with_constants(settings, estimate, ControlConfig::new)
+    }
+
+    /// The same with other constants of the laws too; `control` makes them from a set-point and a poll interval, seconds.
+    #[must_use]
+    pub fn with_constants(
+        settings: ValveSettings,
+        estimate: EstimateConfig,
+        control: fn(f64, f64) -> ControlConfig,
+    ) -> Self {
         let safe_rate = settings.safe_rate.map(MessagesPerSecond::get);
         let signal_loss = match settings.on_signal_lost {
             OnSignalLost::Hold => SignalLossPolicy::Hold,
@@ -66,7 +76,10 @@ impl ValveLoop {
             OnSignalLost::Open => SignalLossPolicy::Open,
             OnSignalLost::Closed => SignalLossPolicy::Closed,
         };
-        let track = |group: &ProtectedGroup| GroupTrack::new(&settings, group.clone(), estimate, signal_loss);
+        let track = |group: &ProtectedGroup| {
+            let control = control(group.target_lag.as_secs_f64(), estimate.poll_seconds);
+            GroupTrack::new(&settings, group.clone(), estimate, control, signal_loss)
+        };
         let groups: Vec<GroupTrack> = settings.protect.iter().map(track).collect();
         Self {
             limits: LimitPolicy {

@@ -44,7 +44,8 @@ pub enum StartPolicy {
     Slow(Option<f64>),
 }
 
-/// Constants of the laws. The defaults are those that the reference design measured on 58 scenarios.
+/// Constants of the laws. The defaults are those of the reference design ([`ControlConfig::reference`]) but for what was
+/// measured to be better on its 58 scenarios.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ControlConfig {
     /// Set-point, seconds of the group's own work.
@@ -83,11 +84,20 @@ pub struct ControlConfig {
     pub binding_share: f64,
     /// Growth of a slow start a proven commit.
     pub slow_start_growth: f64,
+    /// A slow start takes so many cadences to grow by that factor: a ramp, not a step.
+    pub slow_start_ramp_cadences: f64,
     /// First rate when nothing at all is known, messages/s.
     pub first_rate: f64,
 }
 
 impl ControlConfig {
+    /// The constants of the reference design; of the slow start there is only ours.
+    #[must_use]
+    pub const fn reference(set_point_seconds: f64, poll_seconds: f64) -> Self {
+        let config = Self::new(set_point_seconds, poll_seconds);
+        Self { set_point_dead_time_share: 0.10, release_seconds: 60.0, ..config }
+    }
+
     /// The defaults for a set-point and a poll interval, both in seconds.
     #[must_use]
     pub const fn new(set_point_seconds: f64, poll_seconds: f64) -> Self {
@@ -95,7 +105,7 @@ impl ControlConfig {
             set_point_seconds,
             poll_seconds,
             actuation_seconds: 1.0,
-            set_point_dead_time_share: 0.10,
+            set_point_dead_time_share: 0.08,
             set_point_poll_share: 0.8,
             gain_seconds: 3.0,
             gain_cadences: 0.40,
@@ -105,11 +115,12 @@ impl ControlConfig {
             excess_max: 1.0,
             probe: 0.5,
             creep: 0.1,
-            release_seconds: 60.0,
+            release_seconds: 55.0,
             release_factor: 20.0,
             patience_seconds: 35.0,
             binding_share: 0.8,
             slow_start_growth: 3.0,
+            slow_start_ramp_cadences: 0.4,
             first_rate: 100.0,
         }
     }

@@ -52,7 +52,7 @@ pub struct GroupDecision {
     pub set_point_seconds: f64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     /// Nothing proven yet: no limit.
     Open,
@@ -73,6 +73,9 @@ pub struct GroupGovernor {
     relaxation: f64,
     feed_forward_before: f64,
     lag_was_seen: bool,
+    /// What the group is believed to take until lag is proven: the operator's hint, or the rate of a slow start that a
+    /// commit has proven; messages/s, 0 when there is none.
+    believed: f64,
 }
 
 impl std::fmt::Debug for GroupGovernor {
@@ -90,11 +93,12 @@ impl GroupGovernor {
             StartPolicy::Hinted(_) => Phase::Acting,
             StartPolicy::Slow(_) => Phase::Watching,
         };
+        let believed = if let StartPolicy::Hinted(rate) = start { rate } else { 0.0 };
         let law: Box<dyn Law + Send + Sync> = match law {
             LawKind::TimeLag => Box::new(TimeLagLaw::default()),
             LawKind::Pid => Box::new(PidLaw::new(gains)),
         };
-        Self { config, start, law, phase, relaxation: 1.0, feed_forward_before: 0.0, lag_was_seen: false }
+        Self { config, start, law, phase, relaxation: 1.0, feed_forward_before: 0.0, lag_was_seen: false, believed }
     }
 
     /// The constants in force.
@@ -114,6 +118,14 @@ impl GroupGovernor {
         matches!(self.phase, Phase::Acting)
     }
 
+    /// Nothing can be read: a slow start goes back to the rate that a commit has proven, messages/s. `None` where there is
+    /// no slow start.
+    pub fn step_back(&mut self, now: f64) -> Option<f64> {
+        let Phase::Slow(start) = &mut self.phase else { return None };
+        start.step_back(now);
+        Some(start.rate())
+    }
+
     /// One step.
     pub fn step(&mut self, input: &GroupInput<'_>) -> GroupDecision {
         let cadence = input.cadence_seconds.unwrap_or(DEFAULT_CADENCE_SECONDS);
@@ -124,10 +136,10 @@ impl GroupGovernor {
             if !input.watched {
                 return plain(input.first_rate, BoundBy::Learning);
             }
-            self.phase = Phase::Slow(SlowStart::new(input.first_rate));
+            self.phase = Phase::Slow(SlowStart::new(input.first_rate, input.now));
         }
         let Some(assessment) = input.assessment else {
-            return match self.phase {
+            return match &self.phase {
                 Phase::Slow(start) if !input.never_committed => plain(start.rate(), BoundBy::SlowStart),
                 Phase::Open if !input.never_committed => plain(f64::INFINITY, BoundBy::Unlimited),
                 _ => plain(input.first_rate, BoundBy::NeverCommitted),
@@ -138,11 +150,21 @@ impl GroupGovernor {
             if !self.lag_is_proven(input, assessment, set_point) {
                 return self.step_aside(input, assessment, plain, set_point);
             }
+            self.believed = self.believed();
             self.phase = Phase::Acting;
             self.relaxation = 1.0;
             self.law.engage();
         }
         self.act(input, assessment, cadence, set_point, silent)
+    }
+
+    /// What the group is believed to take beyond its estimate, messages/s; 0 once lag was proven.
+    fn believed(&self) -> f64 {
+        match &self.phase {
+            _ if self.lag_was_seen => 0.0,
+            Phase::Slow(start) => start.proven(),
+            _ => self.believed,
+        }
     }
 
     /// A new commit shows certain lag, or the group is silent for longer than patience allows.
@@ -152,7 +174,13 @@ impl GroupGovernor {
     fn lag_is_proven(&self, input: &GroupInput<'_>, seen: &Assessment, set_point: f64) -> bool {
         let by_commit = input.new_commit_at.is_some() && seen.certain_drain_seconds > set_point;
         let patience = if input.deserted { 0.0 } else { self.config.patience_seconds - input.credit_seconds };
-        by_commit || (input.overdue && seen.drain_seconds > patience.max(2.0 * set_point))
+        // A batch writer can wait for proof; not where the lag is that of a time in which nothing could be read.
+        let estimate = seen.feed_forward();
+        let believed_drain = seen.drain_seconds * estimate / estimate.max(self.believed());
+        let likely = matches!(self.phase, Phase::Slow(_))
+            && believed_drain > set_point
+            && input.now - input.blind_until > input.credit_seconds;
+        by_commit || likely || (input.overdue && seen.drain_seconds > patience.max(2.0 * set_point))
     }
 
     fn step_aside(
@@ -163,12 +191,16 @@ impl GroupGovernor {
         set_point: f64,
     ) -> GroupDecision {
         let Phase::Slow(start) = &mut self.phase else { return plain(f64::INFINITY, BoundBy::Unlimited) };
-        let binding = input.production > self.config.binding_share * input.in_force;
+        // Production is a mean over two seconds, and follows a growing rate by one.
+        let asked = start.rate_at(input.now - self.config.actuation_seconds - 1.0).min(input.in_force);
+        let binding = input.production > self.config.binding_share * asked;
         start.step(
             &self.config,
             Proof {
                 now: input.now,
+                step_seconds: input.step_seconds,
                 commit_at: input.new_commit_at,
+                cadence_seconds: input.cadence_seconds.unwrap_or(DEFAULT_CADENCE_SECONDS),
                 blind_until: input.blind_until,
                 drain_seconds: seen.drain_seconds,
                 set_point_seconds: set_point,
@@ -186,17 +218,19 @@ impl GroupGovernor {
         set_point: f64,
         silent: bool,
     ) -> GroupDecision {
-        let mut feed_forward = seen.feed_forward();
-        if let (StartPolicy::Hinted(hint), false) = (self.start, self.lag_was_seen) {
-            feed_forward = feed_forward.max(hint);
-        }
+        self.lag_was_seen |= self.lag_is_proven(input, seen, set_point);
+        let feed_forward = seen.feed_forward().max(self.believed());
+        let drain_seconds = match self.start {
+            StartPolicy::Slow(_) => seen.drain_seconds * seen.feed_forward() / feed_forward,
+            _ => seen.drain_seconds,
+        };
         let binding = input.production > self.config.binding_share * input.in_force;
         let correction = self.law.correct(
             &self.config,
             &LawInput {
                 step_seconds: input.step_seconds,
                 set_point_seconds: set_point,
-                drain_seconds: seen.drain_seconds,
+                drain_seconds,
                 cadence_seconds: cadence,
                 starved: seen.starved,
                 silent,
@@ -204,7 +238,7 @@ impl GroupGovernor {
                 rules: input.rules,
             },
         );
-        self.relax(input.step_seconds, feed_forward, seen.drain_seconds > set_point, binding);
+        self.relax(input.step_seconds, feed_forward, drain_seconds > set_point, binding);
         let mut terms = correction.terms;
         terms.feed_forward = feed_forward;
         terms.relaxation = self.relaxation;
@@ -222,7 +256,7 @@ impl GroupGovernor {
             BoundBy::GroupStalled
         } else if !binding && self.relaxation > 1.0 {
             BoundBy::Demand
-        } else if seen.drain_seconds > set_point + DRAINING_SECONDS {
+        } else if drain_seconds > set_point + DRAINING_SECONDS {
             BoundBy::Draining
         } else {
             BoundBy::SetPoint
@@ -233,7 +267,6 @@ impl GroupGovernor {
     /// Relaxes a limit that does not bind; hands over without a bump when it does. A batch writer's limit is never
     /// dropped, and relaxes only by one step of its start: its next burst has no end either.
     fn relax(&mut self, step_seconds: f64, feed_forward: f64, behind: bool, binding: bool) {
-        self.lag_was_seen |= behind;
         if behind {
             self.relaxation = 1.0;
         } else {

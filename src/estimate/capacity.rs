@@ -33,6 +33,8 @@ pub(super) struct PartitionTrack {
     pub(super) rewound: bool,
     owed: bool,
     short: bool,
+    /// The last interval was overdue.
+    late: bool,
     fresh: bool,
     window: VecDeque<(f64, f64)>,
 }
@@ -53,6 +55,8 @@ pub(super) struct CommitSeen {
     pub(super) commits_at: f64,
     /// When the end was read.
     pub(super) ends_at: f64,
+    /// The fastest that the group must have read lately to be here, messages/s; 0 when nothing is known.
+    pub(super) least: f64,
     /// For a part of the interval since the last commit nothing could be read.
     pub(super) blind: bool,
 }
@@ -84,6 +88,7 @@ impl PartitionTrack {
             rewound: false,
             owed: false,
             short: false,
+            late: false,
             fresh: true,
             window: VecDeque::new(),
         }
@@ -177,17 +182,22 @@ impl PartitionTrack {
             _ => seen.commits_at,
         };
         let messages = seen.position - before;
-        let slope = messages / (committed_at - self.committed_at).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
+        let before_first_look = if self.commits == 0 { config.first_look_polls * config.poll_seconds } else { 0.0 };
+        let slope = messages
+            / (committed_at - self.committed_at + before_first_look).max(0.25 * config.poll_seconds).max(SHORT_SECONDS);
         self.likely_lag = (seen.end - seen.production * (seen.ends_at - committed_at) - seen.position).max(0.0);
         self.certain_lag = (seen.end - seen.production * (seen.ends_at - seen.after) - seen.position).max(0.0);
         let overdue = self.commits > 0 && gap > cadence.overdue_after(config);
         Interval { committed_at, gap, messages, slope, overdue }
     }
 
-    /// A late commit that brings all the work of its gap, or leaves no backlog, was a slower cadence, not an outage.
-    fn judge_cadence(&self, config: &EstimateConfig, cadence: &mut Cadence, interval: &mut Interval) {
+    /// A late commit that brings all the work of its gap, or leaves no backlog, was a slower cadence, not an outage. So was
+    /// the second of two: what was taken for capacity may be wrong.
+    fn judge_cadence(&mut self, config: &EstimateConfig, cadence: &mut Cadence, interval: &mut Interval) {
         let reference = interval.slope.max(self.capacity);
-        let kept_up = interval.messages >= SHORTFALL * self.capacity * interval.gap
+        let again = std::mem::replace(&mut self.late, interval.overdue) && config.learns_from_two_late;
+        let kept_up = again
+            || interval.messages >= SHORTFALL * self.capacity * interval.gap
             || self.likely_lag <= busy_threshold(config, cadence) * reference;
         if interval.overdue && self.capacity > 0.0 && kept_up {
             interval.overdue = false;
@@ -222,7 +232,12 @@ impl PartitionTrack {
             self.capacity = self.capacity.max(interval.slope);
         } else {
             let keeps_pace = if interval.overdue || busy { 0.0 } else { seen.production_mean - 2.0 * one_message };
-            self.capacity = self.capacity.max(interval.slope - one_message).max(keeps_pace);
+            let least = if interval.overdue || interval.gap < config.long_interval_seconds {
+                0.0
+            } else {
+                seen.least - one_message
+            };
+            self.capacity = self.capacity.max(interval.slope - one_message).max(keeps_pace).max(least);
         }
         self.fresh |= interval.overdue;
     }
@@ -264,7 +279,7 @@ pub(super) fn busy_threshold(config: &EstimateConfig, cadence: &Cadence) -> f64 
 }
 
 /// Fewer messages than this are noise whatever the rate (measured at 5–10 messages/s).
-const FEW_MESSAGES: f64 = 1.5;
+pub(super) const FEW_MESSAGES: f64 = 1.5;
 /// Backlog counts as certain above this many seconds of work.
 const CERTAIN_SECONDS: f64 = 0.1;
 /// Below this share of capacity an interval fell short.

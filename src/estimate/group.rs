@@ -1,5 +1,7 @@
 //! One consumer group over all partitions of a valve.
 
+use std::collections::VecDeque;
+
 use super::capacity::{CommitSeen, PartitionTrack};
 use super::{Cadence, EstimateConfig, Sample};
 
@@ -18,6 +20,10 @@ pub struct GroupEstimator {
     pub(super) config: EstimateConfig,
     pub(super) cadence: Cadence,
     pub(super) partitions: Vec<PartitionTrack>,
+    /// Log ends of the last polls with the times of their reading, oldest first; NaN where one was never read.
+    ends: VecDeque<(f64, Vec<f64>)>,
+    /// Mean production a partition at the poll before, messages/s.
+    production_before: Vec<f64>,
     last_read_at: Option<f64>,
     last_commit_seen_at: Option<f64>,
     /// The poll that ended the last time in which nothing could be read.
@@ -34,6 +40,8 @@ impl GroupEstimator {
             config,
             cadence: Cadence::new(0),
             partitions: Vec::new(),
+            ends: VecDeque::new(),
+            production_before: Vec::new(),
             last_read_at: None,
             last_commit_seen_at: None,
             blind_until: f64::NEG_INFINITY,
@@ -64,6 +72,7 @@ impl GroupEstimator {
             self.last_commit_seen_at = Some(sample.commits_at);
             self.cadence.settle();
         }
+        self.remember_ends(sample);
         if first_poll {
             return update;
         }
@@ -76,6 +85,37 @@ impl GroupEstimator {
         update
     }
 
+    fn remember_ends(&mut self, sample: &Sample<'_>) {
+        if self.ends.len() >= ENDS_KEPT {
+            self.ends.pop_front();
+        }
+        self.production_before.clear();
+        self.production_before.extend_from_slice(sample.production_mean);
+        let ends = sample.ends.iter().map(|end| end.unwrap_or(f64::NAN)).collect();
+        self.ends.push_back((sample.ends_at, ends));
+    }
+
+    /// What was written to a partition up to its commit, messages/s: a surge after it proves nothing.
+    fn pace(&self, partition: usize, sample: &Sample<'_>) -> f64 {
+        let now = sample.production_mean.get(partition).copied().unwrap_or(0.0);
+        let before = self.production_before.get(partition).copied();
+        if self.config.pace_before_commit { before.map_or(now, |before| before.min(now)) } else { now }
+    }
+
+    /// The fastest that a group must have read lately to have committed `position` by `at`, messages/s; 0 when nothing is
+    /// known.
+    ///
+    /// At each earlier reading it stood at the log end at most: capacity ≥ (position − end) ÷ (time since), whatever it
+    /// did in between. Over a long interval in which production grew this says more than the mean of the interval.
+    fn least_speed(&self, partition: usize, position: f64, at: f64) -> f64 {
+        let shortest = self.config.capacity_window_seconds.max(LEAST_POLLS * self.config.poll_seconds);
+        let since = self.ends.iter().take_while(|(read_at, _)| at - read_at >= shortest);
+        let speed = |(read_at, ends): &(f64, Vec<f64>)| {
+            (position - ends.get(partition).copied().unwrap_or(f64::NAN)) / (at - read_at)
+        };
+        since.map(speed).filter(|speed| speed.is_finite()).fold(0.0, f64::max)
+    }
+
     fn update_partition(
         &mut self,
         index: usize,
@@ -84,8 +124,10 @@ impl GroupEstimator {
         first_poll: bool,
         update: &mut GroupUpdate,
     ) {
-        let track = &mut self.partitions[index];
         let (Some(position), Some(end)) = (sample.committed[index], sample.ends[index]) else { return };
+        let least = self.least_speed(index, position, sample.commits_at);
+        let production_mean = self.pace(index, sample);
+        let track = &mut self.partitions[index];
         let Some(before) = track.position else {
             track.begin(sample.commits_at, position);
             update.new_commit |= !first_poll;
@@ -98,10 +140,11 @@ impl GroupEstimator {
             position,
             end,
             production: sample.production.get(index).copied().unwrap_or(0.0),
-            production_mean: sample.production_mean.get(index).copied().unwrap_or(0.0),
+            production_mean,
             after,
             commits_at: sample.commits_at,
             ends_at: sample.ends_at,
+            least,
             blind: track.seen_at < self.blind_until,
         };
         track.commit(&self.config, &mut self.cadence, seen);
@@ -174,3 +217,8 @@ impl GroupEstimator {
         self.deserted || heard.is_some_and(|heard| now - heard > self.cadence.overdue_after(&self.config))
     }
 }
+
+/// Log ends that are remembered: a minute of polls, twice the slowest common commit interval.
+const ENDS_KEPT: usize = 60;
+/// Shortest time over which the least speed is taken, polls: the commit may be one poll older than it looks.
+const LEAST_POLLS: f64 = 3.0;

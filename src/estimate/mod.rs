@@ -35,8 +35,8 @@ pub struct Sample<'a> {
     pub production_mean: &'a [f64],
 }
 
-/// Constants of the estimators. The defaults are those that the reference design measured on 58 scenarios;
-/// ±50 % on any of them costs at most 5 % (`docs/control.md`).
+/// Constants of the estimators. The defaults are those of the reference design ([`EstimateConfig::reference`]) but for
+/// what was measured to be better on its 58 scenarios.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EstimateConfig {
     /// Time between polls, seconds.
@@ -60,6 +60,21 @@ pub struct EstimateConfig {
     pub blind_polls: f64,
     /// A position is extrapolated at most this many cadences past its commit.
     pub extrapolate_cadences: f64,
+    /// A group without certain backlog is presumed to keep pace with at most so many seconds of work beyond its
+    /// capacity…
+    pub unproven_seconds: f64,
+    /// …or so many cadences, where those are more.
+    pub unproven_cadences: f64,
+    /// One odd interval is no proof of lag, unless it leaves so many seconds of work.
+    pub odd_lag_seconds: f64,
+    /// Two late intervals in a row are a slower cadence, whatever they brought.
+    pub learns_from_two_late: bool,
+    /// A group that keeps pace is known to do so with what was written before its commit, not since.
+    pub pace_before_commit: bool,
+    /// The commit before the first look is presumed to be this many polls older than the look.
+    pub first_look_polls: f64,
+    /// Over an interval this long, seconds, not its mean tells the capacity but the fastest part of it.
+    pub long_interval_seconds: f64,
     /// Silence tolerated while the cadence is unknown, seconds: the default auto-commit interval of consumers, seven times.
     pub patience_seconds: f64,
     /// Backlog at a commit counts as busy above this many seconds of work…
@@ -81,7 +96,18 @@ impl EstimateConfig {
     #[must_use]
     pub const fn reference(poll_seconds: f64) -> Self {
         let config = Self::for_poll(poll_seconds);
-        Self { capacity_bound_rise_max: config.capacity_rise_max, blind_polls: f64::INFINITY, ..config }
+        Self {
+            capacity_gain: 0.4,
+            capacity_bound_rise_max: config.capacity_rise_max,
+            blind_polls: f64::INFINITY,
+            unproven_seconds: f64::INFINITY,
+            odd_lag_seconds: f64::INFINITY,
+            learns_from_two_late: false,
+            pace_before_commit: false,
+            first_look_polls: 0.0,
+            long_interval_seconds: f64::INFINITY,
+            ..config
+        }
     }
 
     /// The defaults for polls every `poll_seconds`.
@@ -90,7 +116,7 @@ impl EstimateConfig {
         Self {
             poll_seconds,
             actuation_seconds: 1.0,
-            capacity_gain: 0.4,
+            capacity_gain: 0.3,
             capacity_step: 0.30,
             capacity_window_seconds: 4.0,
             capacity_fall_max: 0.5,
@@ -98,6 +124,13 @@ impl EstimateConfig {
             capacity_bound_rise_max: 4.0,
             blind_polls: 3.5,
             extrapolate_cadences: 1.25,
+            unproven_seconds: 8.0,
+            unproven_cadences: 0.5,
+            odd_lag_seconds: 10.0,
+            learns_from_two_late: true,
+            pace_before_commit: true,
+            first_look_polls: 0.5,
+            long_interval_seconds: 10.0,
             patience_seconds: 35.0,
             busy_seconds: 0.15,
             busy_share: 0.15,

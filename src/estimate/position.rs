@@ -1,7 +1,7 @@
 //! Where a group stands between its commits, and which partitions count.
 
 use super::GroupEstimator;
-use super::capacity::{PartitionTrack, busy_threshold};
+use super::capacity::{FEW_MESSAGES, PartitionTrack, busy_threshold};
 
 /// What is known of a group now. Sums run over the partitions that count; all finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,8 @@ impl GroupEstimator {
     /// Estimated lag of one partition now, messages; `None` without a commit.
     ///
     /// Credit for work since the commit runs at capacity and stops when the next commit is due: from then on lag grows
-    /// by itself, which is the stall detector. A partition without certain backlog is presumed to keep pace as long.
+    /// by itself, which is the stall detector. A partition without certain backlog is presumed to keep pace as long, but not
+    /// with more than a few seconds of work beyond what its capacity explains: nobody has seen that it can.
     fn lag_now(&self, track: &PartitionTrack, now: f64, end: f64) -> Option<f64> {
         let committed = track.position?;
         if self.deserted {
@@ -91,7 +92,9 @@ impl GroupEstimator {
         let credit = self.cadence.credit_seconds(&self.config);
         let mut position = (committed + track.capacity * age.min(credit)).min(end);
         if !track.sure && age < credit && track.commits > 0 {
-            position = position.max(end - track.likely_lag);
+            let unproven = self.config.unproven_seconds.max(self.config.unproven_cadences * self.cadence.or_default());
+            let most = committed + track.capacity * (age + unproven);
+            position = position.max((end - track.likely_lag).min(most));
         }
         Some((end - position).max(0.0))
     }
@@ -135,7 +138,9 @@ impl GroupEstimator {
         let (mut lag, mut capacity, mut carried) = (0.0, 0.0, 0.0);
         for index in counted {
             let track = &self.partitions[*index];
-            if track.certain_lag > threshold * track.capacity && !track.odd {
+            if track.certain_lag > (threshold * track.capacity).max(FEW_MESSAGES)
+                && (!track.odd || track.certain_lag > self.config.odd_lag_seconds * track.capacity)
+            {
                 lag += track.certain_lag;
                 capacity += track.capacity;
                 carried += share(*index);

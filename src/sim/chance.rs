@@ -19,6 +19,8 @@ pub(super) enum Purpose {
     Commits,
     /// When polls happen, what they miss, how wrong their clocks are.
     Observation,
+    /// A random story as a whole.
+    Story,
 }
 
 /// Seeded random numbers; the stream is the same on every machine.

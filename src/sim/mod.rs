@@ -11,6 +11,7 @@
 mod baseline;
 mod chance;
 mod chart;
+mod fuzz;
 mod judge;
 mod oracle;
 mod plant;
@@ -24,6 +25,7 @@ mod total;
 
 pub use baseline::{Baseline, UnknownBaseline};
 pub use chart::{Curve, Drawn, RunCurves, StoryCurves, StoryEvent, kept};
+pub use fuzz::{Checked, story, story_text};
 pub use judge::{centred_mean, coefficient_of_variation, first_lasting};
 pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
