@@ -199,9 +199,9 @@ mod tests {
         prop_oneof![2 => (0..6).prop_map(|value| Some(f64::from(value))), 3 => (0.0..1e6).prop_map(Some), 1 => Just(None)]
     }
 
-    fn extremes(values: impl Iterator<Item = Option<f64>> + Clone) -> (Option<f64>, Option<f64>, bool) {
-        let known = || values.clone().flatten();
-        (known().reduce(f64::min), known().reduce(f64::max), values.clone().any(|value| value.is_none()))
+    fn extremes(values: &[Option<f64>]) -> (Option<f64>, Option<f64>, bool) {
+        let known = || values.iter().copied().flatten();
+        (known().reduce(f64::min), known().reduce(f64::max), values.iter().any(Option::is_none))
     }
 
     proptest! {
@@ -215,8 +215,8 @@ mod tests {
             prop_assert!(kept.len() <= points, "{} points", kept.len());
             prop_assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "{kept:?}");
             prop_assert_eq!((kept[0], kept[kept.len() - 1]), (0, samples.len() - 1));
-            let left = kept.iter().map(|index| samples[*index]);
-            prop_assert_eq!(extremes(left), extremes(samples.iter().copied()));
+            let left: Vec<Option<f64>> = kept.iter().map(|index| samples[*index]).collect();
+            prop_assert_eq!(extremes(&left), extremes(&samples));
         }
 
         #[test]

@@ -39,6 +39,16 @@ pub trait Policy {
     }
 }
 
+impl<P: Policy + ?Sized> Policy for Box<P> {
+    fn tick(&mut self, now: f64, seen: Option<&Observation<'_>>) -> f64 {
+        (**self).tick(now, seen)
+    }
+
+    fn initial(&self) -> f64 {
+        (**self).initial()
+    }
+}
+
 /// What an operator would tell a law about a scenario. Only the laws that need it may look.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {

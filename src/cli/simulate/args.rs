@@ -41,6 +41,20 @@ pub(crate) struct SimulateArgs {
     #[arg(long)]
     pub(super) list: bool,
 
+    /// Draw so many random stories instead, from the first of --seeds on, and print the seed of each miss. Without a
+    /// number: until --budget is spent
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "0",
+          conflicts_with_all = ["scenarios", "list", "plot", "replay"])]
+    pub(super) fuzz: Option<u64>,
+
+    /// With --fuzz: print the stories as scenario files and run nothing
+    #[arg(long, requires = "fuzz")]
+    pub(super) show: bool,
+
+    /// Begin nothing new after this time
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with_all = ["list", "replay"])]
+    pub(super) budget: Option<Duration>,
+
     /// Run what a journal recorded through the laws instead of scenarios: a file, the folder of [state] dir, or - for
     /// standard input. lagvalve is then told what was recorded, and decides the same; --strict exits with 1 if it does not
     #[arg(long, value_name = "JOURNAL", conflicts_with_all = ["scenarios", "seeds", "list", "plot"])]
@@ -116,6 +130,11 @@ impl Seeds {
         self.from..=self.to
     }
 
+    /// The first one.
+    pub(super) const fn first(self) -> u64 {
+        self.from
+    }
+
     /// How many.
     pub(super) fn count(self) -> u64 {
         (self.to - self.from).saturating_add(1)
@@ -143,6 +162,7 @@ Examples:
   lagvalve simulate S01 S22 --law lagvalve --law aimd --law spark
   lagvalve simulate my-stories/ --seeds 1..20 --strict --json
   lagvalve simulate S03 S20 --seeds 1 --law lagvalve --law aimd --plot compare.html
+  lagvalve simulate --fuzz 10000 --law lagvalve --law lagvalve-hint
   lagvalve observe -b localhost:9092 -t orders --protect billing:2s --journal night.ndjson
   lagvalve simulate --replay night.ndjson            what was decided last night, and why
   lagvalve simulate --replay night.ndjson --law lagvalve-slow --law spark --target-lag 5s

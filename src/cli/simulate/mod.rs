@@ -1,6 +1,7 @@
 //! `lagvalve simulate`: scenarios through the shipped loop, and other laws beside it.
 
 mod args;
+mod fuzz;
 mod plot;
 mod replay;
 mod replay_report;
@@ -20,7 +21,7 @@ use plot::Plot;
 use report::{Report, RunLine};
 
 use super::exit::Failure;
-use super::output::Output;
+use super::output::{Output, say};
 
 /// Runs every scenario with every seed under every law.
 pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
@@ -31,13 +32,22 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     if let Some(journal) = &args.replay {
         return replay::run(args, journal);
     }
+    if let Some(count) = args.fuzz {
+        return fuzz::run(args, count);
+    }
     let scenarios = scenarios(&args.scenarios)?;
     let pairs = args.seeds.count().saturating_mul(scenarios.len() as u64);
     let mut plot = args.plot.as_deref().map(|file| Plot::begin(file, &args.laws, pairs)).transpose()?;
     let began = SystemClock.now();
     let mut report = Report::new(&args.laws, scenarios.len());
-    for scenario in &scenarios {
+    let mut runs = 0;
+    'all: for scenario in &scenarios {
         for seed in args.seeds.iter() {
+            if fuzz::is_spent(args.budget, began) {
+                say(&format!("the budget is spent: {runs} of {pairs} pairs of scenario and seed were run"));
+                break 'all;
+            }
+            runs += 1;
             let case = Case::new(scenario, seed);
             if let Some(plot) = &mut plot {
                 plot.section(&case);
@@ -76,12 +86,7 @@ fn play(case: &Case<'_>, law: LawChoice, plot: Option<&mut Plot>) -> Score {
             case.oracle().score
         }
         LawChoice::Shipped(start) => play_shipped(case, law, Shipped::new(scenario, start), plot),
-        LawChoice::Textbook => {
-            let mut settings = Shipped::settings(scenario, ShippedStart::Open);
-            settings.law = LawKind::Pid;
-            let estimate = EstimateConfig::for_poll(settings.poll_interval.as_secs_f64());
-            play_shipped(case, law, Shipped::with(scenario, settings, estimate), plot)
-        }
+        LawChoice::Textbook => play_shipped(case, law, textbook(scenario), plot),
         LawChoice::Baseline(baseline) => {
             let outcome = case.run(baseline.start(&scenario.told()).as_mut());
             if let Some(plot) = plot {
@@ -90,6 +95,14 @@ fn play(case: &Case<'_>, law: LawChoice, plot: Option<&mut Plot>) -> Score {
             outcome.score
         }
     }
+}
+
+/// The shipped loop with the law of those who want their own gains.
+fn textbook(scenario: &Scenario) -> Shipped {
+    let mut settings = Shipped::settings(scenario, ShippedStart::Open);
+    settings.law = LawKind::Pid;
+    let estimate = EstimateConfig::for_poll(settings.poll_interval.as_secs_f64());
+    Shipped::with(scenario, settings, estimate)
 }
 
 /// The shipped loop; its ticks are kept for a page alone.

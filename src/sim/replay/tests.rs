@@ -282,6 +282,9 @@ fn what_a_crash_tore_is_left_out_and_counted() {
 
 // ---- awkward polls by chance
 
+/// What a coordinator says of a group: its state and members.
+type Said = Result<(GroupState, usize), ReadFault>;
+
 #[derive(Clone, Debug)]
 struct Poll {
     seconds: f64,
@@ -289,7 +292,7 @@ struct Poll {
     topics: Vec<Option<Vec<Ends>>>,
     /// One a group.
     groups: Vec<Commits>,
-    described: Vec<Option<Result<(GroupState, usize), ReadFault>>>,
+    described: Vec<Option<Said>>,
     failed: bool,
     sent: u64,
 }
@@ -428,7 +431,7 @@ fn snapshot(poll: &Poll, now: f64) -> Snapshot {
 }
 
 fn descriptions(poll: &Poll) -> HashMap<GroupId, Result<GroupDescription, ReadError>> {
-    let describe = |(place, seen): (usize, &Option<Result<(GroupState, usize), ReadFault>>)| {
+    let describe = |(place, seen): (usize, &Option<Said>)| {
         let described = match seen.as_ref()? {
             Ok((state, members)) => Ok(GroupDescription {
                 group: group(place),

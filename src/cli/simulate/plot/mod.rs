@@ -56,7 +56,7 @@ impl Plot {
     pub(super) fn write(&self) -> Result<(), Failure> {
         let html = self.page.html()?;
         self.target.write(html.as_bytes())?;
-        say(&format!("plot  {} ({:.1} MB)", self.target.file().display(), html.len() as f64 / 1e6));
+        say(&format!("plot  {} ({:.1} MB)", self.target.named().display(), html.len() as f64 / 1e6));
         Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl Target {
     }
 
     /// As the person wrote it.
-    pub(super) fn file(&self) -> &Path {
+    pub(super) fn named(&self) -> &Path {
         &self.named
     }
 
