@@ -27,8 +27,9 @@ pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
 pub use policy::{Described, Observation, Policy, Told};
 pub use run::{Case, Outcome, run_scenario};
 pub use scenario::{
-    Expectation, Fault, FaultKind, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range, Scenario, ScenarioError,
-    Shape, Yardstick, catalogue,
+    CommitView, Expectation, Fault, FaultKind, GapPlan, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range,
+    RetryPlan, ScalerPlan, Scenario, ScenarioError, Shape, TransactionPlan, ValvePlan, ValveTopics, Yardstick,
+    catalogue,
 };
 pub use score::{Score, Settled};
 pub use shipped::{Shipped, ShippedStart};

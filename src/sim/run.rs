@@ -1,7 +1,7 @@
 //! One scenario, one seed, one policy → a trace and its score, beside the same story without control and under an oracle.
 
 use super::oracle::Oracle;
-use super::plant::{Blind, Trace, World, play};
+use super::plant::{Blind, Decider, Trace, World, play};
 use super::policy::{Observation, Policy, Told};
 use super::scenario::{Scenario, Yardstick};
 use super::score::{Beside, Score};
@@ -30,15 +30,24 @@ impl<'s> Case<'s> {
     #[must_use]
     pub fn new(scenario: &'s Scenario, seed: u64) -> Self {
         let world = World::draw(scenario, seed);
-        let unlimited = play(&world, &mut Blind(&mut Unlimited));
-        let trace = play(&world, &mut Oracle::new());
+        let unlimited = play(&world, &mut [&mut Blind(&mut Unlimited)]);
+        let trace = play(&world, &mut [&mut Oracle::new()]);
         let score = Score::of(&world, &trace, beside(scenario, &unlimited, &trace));
         Self { world, seed, unlimited, oracle: Outcome { trace, score } }
     }
 
-    /// Plays it under `policy`. The policy sees the same random numbers as any other.
+    /// Plays it under `policy`, which decides for all writers. It sees the same random numbers as any other.
     pub fn run(&self, policy: &mut dyn Policy) -> Outcome {
-        self.score(play(&self.world, &mut Blind(policy)))
+        self.score(play(&self.world, &mut [&mut Blind(policy)]))
+    }
+
+    /// Plays it with one policy a valve, each of which sees its own topic and decides for its own writers.
+    pub fn run_valves(&self, mut policy: impl FnMut(&Scenario) -> Box<dyn Policy>) -> Outcome {
+        let scenario = self.world.scenario();
+        let mut policies: Vec<Box<dyn Policy>> = (0..scenario.valves()).map(|_| policy(scenario)).collect();
+        let mut blind: Vec<Blind<'_>> = policies.iter_mut().map(|policy| Blind(policy.as_mut())).collect();
+        let mut deciders: Vec<&mut dyn Decider> = blind.iter_mut().map(|blind| blind as &mut dyn Decider).collect();
+        self.score(play(&self.world, &mut deciders))
     }
 
     /// What was drawn.
@@ -72,7 +81,7 @@ impl<'s> Case<'s> {
     }
 }
 
-/// Runs `scenario` once a seed under a policy that `policy` makes anew for each.
+/// Runs `scenario` once a seed under policies that `policy` makes anew for each seed and valve.
 pub fn run_scenario(
     scenario: &Scenario,
     seeds: impl IntoIterator<Item = u64>,
@@ -81,7 +90,7 @@ pub fn run_scenario(
     let mut result = ScenarioResult::new(scenario);
     for seed in seeds {
         let case = Case::new(scenario, seed);
-        let outcome = case.run(policy(scenario).as_mut());
+        let outcome = case.run_valves(&mut policy);
         result.push(seed, outcome.score, case.oracle().score);
     }
     result

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::policy::{Described, Observation, Policy};
-use super::scenario::Scenario;
+use super::scenario::{GroupPlan, Scenario};
 use crate::agent::{ProtectedGroup, Start, TickInput, TickRecord, ValveLoop, ValveSettings};
 use crate::clock::Instant;
 use crate::control::ControlConfig;
@@ -37,7 +37,7 @@ pub struct Shipped {
 }
 
 impl Shipped {
-    /// A valve for the topic and groups of `scenario`, with the documented defaults.
+    /// A valve for the topic and groups of `scenario`, with the documented defaults; one of them where it has several.
     #[must_use]
     pub fn new(scenario: &Scenario, start: ShippedStart) -> Self {
         let settings = settings(scenario, start);
@@ -49,7 +49,7 @@ impl Shipped {
     #[must_use]
     pub fn with(scenario: &Scenario, settings: ValveSettings, estimate: EstimateConfig) -> Self {
         let partitions: Vec<TopicPartition> =
-            (0..scenario.partitions).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
+            (0..scenario.partitions_of(0).count()).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
         let initial = match (settings.start, settings.initial_rate) {
             (_, Some(rate)) => rate.get(),
             (Start::Open, None) => f64::INFINITY,
@@ -144,7 +144,10 @@ impl Policy for Shipped {
 /// What a valve for `scenario` is told.
 fn settings(scenario: &Scenario, start: ShippedStart) -> ValveSettings {
     let mut settings = ValveSettings::new("simulated", vec![Topic::new(TOPIC)]);
-    settings.protect = (0..scenario.groups.len()).map(|index| ProtectedGroup::new(group_id(index))).collect();
+    let protect = |(index, plan): (usize, &GroupPlan)| {
+        ProtectedGroup::new(group_id(index)).isolation(plan.told_isolation.unwrap_or(plan.isolation))
+    };
+    settings.protect = scenario.groups.iter().enumerate().map(protect).collect();
     settings.poll_interval = Duration::from_secs_f64(scenario.observation.poll_seconds);
     settings.min_rate = MessagesPerSecond::new(SMALLEST_RATE).expect("a small positive number is a rate");
     let rate = match start {

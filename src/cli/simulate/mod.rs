@@ -52,8 +52,8 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 fn play(case: &Case<'_>, scenario: &Scenario, law: LawChoice) -> Score {
     match law {
         LawChoice::Oracle => case.oracle().score,
-        LawChoice::Shipped(start) => case.run(&mut Shipped::new(scenario, start)).score,
-        LawChoice::Baseline(baseline) => case.run(baseline.start(&scenario.told()).as_mut()).score,
+        LawChoice::Shipped(start) => case.run_valves(|scenario| Box::new(Shipped::new(scenario, start))).score,
+        LawChoice::Baseline(baseline) => case.run_valves(|scenario| baseline.start(&scenario.told())).score,
     }
 }
 

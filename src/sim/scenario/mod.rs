@@ -3,11 +3,13 @@
 mod catalogue;
 mod check;
 mod fault;
+mod plans;
 mod shape;
 mod story;
 
 pub use catalogue::catalogue;
 pub use fault::{Fault, FaultKind, Leaves};
+pub use plans::{CommitView, GapPlan, RetryPlan, ScalerPlan, TransactionPlan, ValvePlan, ValveTopics};
 pub use shape::Shape;
 pub use story::{Expectation, GroupPlan, Load, ObservationPlan, Pauses, Range, Scenario, Yardstick};
 
@@ -50,6 +52,24 @@ impl Scenario {
     #[must_use]
     pub fn weights(&self) -> Vec<f64> {
         shares(self.weights.as_deref(), self.partitions)
+    }
+
+    /// Valves that act on the plant.
+    #[must_use]
+    pub fn valves(&self) -> usize {
+        self.load.valves.map_or(1, |plan| plan.count)
+    }
+
+    /// Partitions that `valve` writes to, in ascending order.
+    pub fn partitions_of(&self, valve: usize) -> impl Iterator<Item = usize> + use<> {
+        let (first, step) = if self.has_own_topics() { (valve, self.valves()) } else { (0, 1) };
+        (first..self.partitions).step_by(step)
+    }
+
+    /// Whether each valve writes to a topic of its own.
+    #[must_use]
+    pub fn has_own_topics(&self) -> bool {
+        self.load.valves.is_some_and(|plan| plan.topics == ValveTopics::Own)
     }
 
     /// What the slowest group takes at the start, messages/s: what an operator would call its capacity.
