@@ -156,6 +156,64 @@ mod tests {
         assert!(score.excess_seconds > 500.0, "{score:?}");
     }
 
+    /// Takes down what it is shown, and never limits.
+    #[derive(Default)]
+    struct Witness(std::rc::Rc<std::cell::RefCell<Vec<Seen>>>);
+
+    #[derive(Clone, PartialEq)]
+    struct Seen {
+        now: f64,
+        commits_at: f64,
+        committed: Vec<Vec<Option<i64>>>,
+        sent_total: u64,
+    }
+
+    impl Policy for Witness {
+        fn tick(&mut self, now: f64, seen: Option<&Observation<'_>>) -> f64 {
+            let seen = seen.unwrap();
+            self.0.borrow_mut().push(Seen {
+                now,
+                commits_at: seen.commits_at,
+                committed: seen.committed.to_vec(),
+                sent_total: seen.sent_total,
+            });
+            f64::INFINITY
+        }
+    }
+
+    #[test]
+    fn a_tail_shows_each_commit_at_its_own_time_and_soon() {
+        let mut scenario = story("S79");
+        scenario.load.demand = crate::sim::Shape::Constant(1000.0);
+        let witness = Witness::default();
+        let seen = witness.0.clone();
+        Case::new(&scenario, 1).run(&mut { witness });
+        let seen = seen.borrow();
+        let commits: Vec<&Seen> =
+            seen.windows(2).filter(|pair| pair[0].committed != pair[1].committed).map(|pair| &pair[1]).collect();
+        assert!(commits.len() > 150, "3 members over 360 s, one commit in 5 s each: {}", commits.len());
+        assert!(commits.iter().all(|seen| seen.now - seen.commits_at < 0.26));
+        assert!(seen.windows(2).all(|pair| pair[0].commits_at <= pair[1].commits_at && pair[0].now <= pair[1].now));
+    }
+
+    #[test]
+    fn a_valve_sees_its_own_topic_and_its_own_writers() {
+        for (id, partitions) in [("S69", 6), ("S70", 3)] {
+            let scenario = story(id);
+            let mut all = Vec::new();
+            let outcome = Case::new(&scenario, 1).run_valves(|_| {
+                let witness = Witness::default();
+                all.push(witness.0.clone());
+                Box::new(witness)
+            });
+            let last: Vec<Seen> = all.iter().map(|seen| seen.borrow().last().unwrap().clone()).collect();
+            assert!(last.iter().all(|seen| seen.committed[0].len() == partitions), "{id}");
+            let sent = last.iter().map(|seen| seen.sent_total).sum::<u64>() as f64;
+            let governed = outcome.trace.ledger.governed;
+            assert!(sent <= governed && sent > 0.99 * governed, "{id}: {sent} of {governed}");
+        }
+    }
+
     #[test]
     fn ticks_are_kept_on_demand() {
         let scenario = story("S01");

@@ -203,9 +203,8 @@ impl<'a> View<'a> {
         let group = self.scenario().groups.iter().position(|plan| plan.scaler.is_some())?;
         let last = self.trace.len() * 2 / 3..self.trace.len();
         let counts: Vec<f64> = last.map(|index| self.trace.members[index * self.trace.groups + group] as f64).collect();
-        let (least, most) = counts.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), count| {
-            (least.min(*count), most.max(*count))
-        });
+        let (least, most) =
+            counts.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), count| (least.min(*count), most.max(*count)));
         Some((counts.iter().sum::<f64>() / counts.len().max(1) as f64, most - least))
     }
 

@@ -31,3 +31,19 @@ impl Behind {
         self.ring[self.next][partition]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_confirmed_is_as_old_as_was_said() {
+        let mut behind = Behind::new(3.0, &[0.0]);
+        for step in 1..200 {
+            behind.push(&[f64::from(step)]);
+            assert_eq!(behind.confirmed(0), f64::from((step - 59).max(0)), "at step {step}");
+        }
+        behind.reset(&[7.0]);
+        assert_eq!(behind.confirmed(0), 7.0);
+    }
+}

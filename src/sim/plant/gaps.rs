@@ -47,3 +47,28 @@ impl Gaps {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Plant, World};
+    use crate::sim::catalogue;
+
+    #[test]
+    fn gaps_have_their_share_of_the_offsets_and_policies_meet_the_same_ones() {
+        let scenario = catalogue().into_iter().find(|scenario| scenario.id == "S76").unwrap();
+        let world = World::draw(&scenario, 1);
+        let mut plants = [Plant::new(&world, 2000.0), Plant::new(&world, 1000.0)];
+        for step in 0..world.steps() {
+            plants.iter_mut().for_each(|plant| {
+                plant.step(step);
+            });
+        }
+        let [fast, slow] = plants;
+        let records: f64 = fast.ends.iter().map(|end| end - 1e9).sum();
+        let offsets: f64 = (0..6).map(|partition| fast.end_offset(partition) as f64 - 1e9).sum();
+        assert!((1.0 - records / offsets - 0.3).abs() < 0.03, "{records} records, {offsets} offsets");
+        for partition in 0..6 {
+            assert_eq!(slow.end_offset(partition), fast.offset_of(partition, slow.ends[partition]));
+        }
+    }
+}

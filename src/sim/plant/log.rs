@@ -193,13 +193,24 @@ const FIRST_END: f64 = 1e9;
 const REPORT_STEPS: usize = 20;
 
 #[cfg(test)]
+impl Plant<'_> {
+    /// The log end that `partition` had after so many records.
+    pub(super) fn offset_of(&self, partition: usize, records: f64) -> i64 {
+        self.offsets.end(partition, records)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sim::catalogue;
 
     #[test]
     fn nothing_appears_and_nothing_vanishes() {
-        let stories = ["S01", "S14", "S22", "S23", "S25", "S37", "S45", "S46"];
+        let stories = [
+            "S01", "S14", "S22", "S23", "S25", "S37", "S45", "S46", "S59", "S62", "S67", "S70", "S72", "S75", "S76",
+            "S77",
+        ];
         for scenario in catalogue().iter().filter(|scenario| stories.contains(&scenario.id.as_str())) {
             let world = World::draw(scenario, 1);
             let mut plant = Plant::new(&world, scenario.nominal_capacity());

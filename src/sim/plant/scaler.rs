@@ -96,7 +96,11 @@ mod tests {
             let lag = if step < 100 * second { 550.0 } else { 120.0 };
             seen.extend(staff.step(step, || lag).map(|members| (step / second, members)));
         }
-        assert_eq!(seen, [(10, 6), (420, 2)], "out when a container has started, in at the first look more than 300 s after the last wish");
+        assert_eq!(
+            seen,
+            [(10, 6), (420, 2)],
+            "out when a container has started, in at the first look more than 300 s after the last wish"
+        );
         assert_eq!(staff.at(11 * second), (6, true));
         assert_eq!(staff.at(20 * second), (6, false));
     }

@@ -111,3 +111,61 @@ impl Transactions {
         self.in_time[partition]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Plant;
+    use super::*;
+    use crate::sim::{Scenario, catalogue};
+
+    fn story(id: &str) -> Scenario {
+        catalogue().into_iter().find(|scenario| scenario.id == id).unwrap()
+    }
+
+    #[test]
+    fn committed_last_stable_and_end_keep_their_order_and_never_fall() {
+        for id in ["S59", "S60", "S62", "S64"] {
+            let scenario = story(id);
+            let world = World::draw(&scenario, 1);
+            let mut plant = Plant::new(&world, scenario.nominal_capacity());
+            let mut before = (0, 0);
+            for step in 0..world.steps() {
+                plant.step(step);
+                let (stable, end) = (plant.stable_offset(0), plant.end_offset(0));
+                assert!(plant.committed_offset(0, 0) <= stable && stable <= end, "{id} at step {step}");
+                assert!(before.0 <= stable && before.1 <= end, "{id} at step {step}");
+                before = (stable, end);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hanging_transaction_pins_the_last_stable_offset_until_it_is_aborted() {
+        let scenario = story("S62");
+        let world = World::draw(&scenario, 1);
+        let mut plant = Plant::new(&world, scenario.nominal_capacity());
+        let mut stable = Vec::new();
+        for step in 0..world.steps() {
+            plant.step(step);
+            stable.push((plant.stable_offset(0), plant.end_offset(0) - plant.stable_offset(0)));
+        }
+        let at = |seconds: f64| stable[steps_in(seconds)];
+        assert_eq!(at(121.5).0, at(139.5).0);
+        assert!(at(139.5).1 > 15 * 2000 / 6, "{:?}", at(139.5));
+        assert!(at(142.0).0 > at(139.5).0 && at(142.0).1 < 3 * 2000 / 6, "{:?}", at(142.0));
+    }
+
+    #[test]
+    fn markers_keep_a_group_that_has_read_everything_short_of_the_end() {
+        let mut scenario = story("S64");
+        scenario.load.demand = crate::sim::Shape::Steps(vec![(0.0, 6.0), (100.0, 0.0)]);
+        let world = World::draw(&scenario, 1);
+        let mut plant = Plant::new(&world, f64::INFINITY);
+        (0..world.steps()).for_each(|step| {
+            plant.step(step);
+        });
+        assert!(plant.unread(0, 0..6) < 1.0);
+        let lag: i64 = (0..6).map(|partition| plant.end_offset(partition) - plant.committed_offset(0, partition)).sum();
+        assert!((1..=6 * 3 * 2).contains(&lag), "{lag}");
+    }
+}

@@ -101,9 +101,7 @@ impl<'s> World<'s> {
             jitter: (0..steps).map(|_| commits.uniform(-1.0, 1.0)).collect(),
             first_description: observation.uniform(0.0, super::coordinator::DESCRIBE_SECONDS),
             polls: polls(scenario, &mut observation),
-            more_polls: (1..scenario.valves())
-                .map(|valve| polls(scenario, &mut nth(Purpose::Valves, valve)))
-                .collect(),
+            more_polls: (1..scenario.valves()).map(|valve| polls(scenario, &mut nth(Purpose::Valves, valve))).collect(),
             transaction_phase: transaction_phases(scenario, &mut chance(Purpose::Transactions)),
             gaps: (0..scenario.partitions).map(|partition| nth(Purpose::Gaps, partition)).collect(),
             nominal,

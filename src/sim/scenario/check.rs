@@ -1,6 +1,8 @@
 //! What is wrong with a scenario as a whole: every problem, each with its path.
 
-use super::{Fault, FaultKind, GapPlan, GroupPlan, Load, RetryPlan, ScalerPlan, Scenario, Shape, ValvePlan, ValveTopics};
+use super::{
+    Fault, FaultKind, GapPlan, GroupPlan, Load, RetryPlan, ScalerPlan, Scenario, Shape, ValvePlan, ValveTopics,
+};
 
 /// Problems in the order of the file; empty when the scenario can be run.
 pub(super) fn problems(scenario: &Scenario) -> Vec<String> {

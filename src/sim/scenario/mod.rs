@@ -120,6 +120,26 @@ mod tests {
     }
 
     #[test]
+    fn plans_must_fit_the_plant() {
+        for (place, plan, path) in [
+            ("[load]", "transactions = { seconds = 0 }", "load.transactions.seconds"),
+            ("[load]", "gaps = { head_share = 1 }", "load.gaps.head_share"),
+            ("[load]", "retries = { times = 0 }", "load.retries.times"),
+            ("[load]", "valves = { count = 4 }", "load.valves.count"),
+            ("[load]", "producers = 4\nvalves = { count = 4, topics = \"own\" }", "load.valves.count"),
+            ("[[groups]]", "commit_behind_seconds = -1", "groups[0].commit_behind_seconds"),
+            ("[[groups]]", "scaler = { lag_threshold = 10, most = 7 }", "groups[0].scaler"),
+            ("[[groups]]", "scaler = { lag_threshold = 10, most = 2 }", "groups[0].scaler"),
+        ] {
+            let text = SMALL.replace(place, &format!("{place}\n{plan}"));
+            let error = Scenario::parse(&text).unwrap_err().to_string();
+            assert!(error.starts_with(path), "{error}");
+        }
+        let hanging = format!("{SMALL}[[faults]]\nkind = \"hanging_transaction\"\nat_seconds = 1\nseconds = 2\n");
+        assert!(Scenario::parse(&hanging).unwrap_err().to_string().contains("needs `load.transactions`"));
+    }
+
+    #[test]
     fn faults_must_fit_the_plant() {
         for (fault, path) in [
             ("kind = \"member_death\"\nat_seconds = 1\nseconds = 2\nmember = 3", "faults[0].member"),
