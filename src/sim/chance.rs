@@ -21,6 +21,12 @@ pub(super) enum Purpose {
     Observation,
     /// A random story as a whole.
     Story,
+    /// When each writer's first transaction ends.
+    Transactions,
+    /// Where offsets hold no record: a stream a partition.
+    Gaps,
+    /// Polls of a second valve and further ones: a stream each.
+    Valves,
 }
 
 /// Seeded random numbers; the stream is the same on every machine.
@@ -30,10 +36,16 @@ pub(super) struct Chance(ChaCha8Rng);
 impl Chance {
     /// The stream of `purpose` for a run of scenario number `scenario` with `seed`.
     pub(super) fn new(seed: u64, scenario: u64, purpose: Purpose) -> Self {
+        Self::nth(seed, scenario, purpose, 0)
+    }
+
+    /// Stream number `index` of `purpose`, for a purpose that has many.
+    pub(super) fn nth(seed: u64, scenario: u64, purpose: Purpose, index: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&scenario.to_le_bytes());
         key[16] = purpose as u8;
+        key[17..25].copy_from_slice(&index.to_le_bytes());
         Self(ChaCha8Rng::from_seed(key))
     }
 

@@ -141,6 +141,8 @@ fn words_for(kind: FaultKind) -> String {
         FaultKind::Crash(_) => "all members down".to_owned(),
         FaultKind::MemberDeath(member) => format!("member {member} down"),
         FaultKind::Stuck(partition) => format!("partition {partition} stuck"),
+        FaultKind::HangingTransaction(None) => "a transaction hangs".to_owned(),
+        FaultKind::HangingTransaction(Some(partition)) => format!("a transaction hangs on partition {partition}"),
         FaultKind::Rewind(seconds) => format!("commits set back by {seconds} s of work"),
     }
 }

@@ -36,8 +36,9 @@ pub use replay::{
 };
 pub use run::{Case, Outcome, run_scenario};
 pub use scenario::{
-    Expectation, Fault, FaultKind, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range, Scenario, ScenarioError,
-    Shape, Yardstick, catalogue,
+    CommitView, Expectation, Fault, FaultKind, GapPlan, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range,
+    RetryPlan, ScalerPlan, Scenario, ScenarioError, Shape, TransactionPlan, ValvePlan, ValveTopics, Yardstick,
+    catalogue,
 };
 pub use score::{SET_POINT_SECONDS, Score, Settled};
 pub use shipped::{Shipped, ShippedStart};

@@ -76,9 +76,8 @@ struct Part {
 fn parts(truth: &Truth<'_>, group: usize, step: usize) -> Vec<Part> {
     let world = truth.world;
     let plan = &world.scenario().groups[group];
-    let out = world.is_out(step, group);
-    let capacity = if out { 0.0 } else { world.nominal(step, group) / plan.members as f64 };
-    let mine = truth.members_of(group).filter(|(_, partitions, weight)| {
+    let capacity = if truth.is_out(step, group) { 0.0 } else { world.nominal(step, group) / plan.members as f64 };
+    let mine = truth.members_of(step, group).filter(|(_, partitions, weight)| {
         *weight > 0.0 && !partitions.clone().any(|partition| world.is_stuck(step, group, partition))
     });
     let single = |(slot, _, weight)| Part { capacity, unread: truth.unread_of(step, slot), weight };

@@ -1,7 +1,7 @@
 //! One scenario, one seed, one policy → a trace and its score, beside the same story without control and under an oracle.
 
 use super::oracle::Oracle;
-use super::plant::{Blind, Trace, World, play};
+use super::plant::{Blind, Decider, Trace, World, play};
 use super::policy::{Observation, Policy, Told};
 use super::scenario::{Scenario, Yardstick};
 use super::score::{Beside, Score};
@@ -30,15 +30,24 @@ impl<'s> Case<'s> {
     #[must_use]
     pub fn new(scenario: &'s Scenario, seed: u64) -> Self {
         let world = World::draw(scenario, seed);
-        let unlimited = play(&world, &mut Blind(&mut Unlimited));
-        let trace = play(&world, &mut Oracle::new());
+        let unlimited = play(&world, &mut [&mut Blind(&mut Unlimited)]);
+        let trace = play(&world, &mut [&mut Oracle::new()]);
         let score = Score::of(&world, &trace, beside(scenario, &unlimited, &trace));
         Self { world, seed, unlimited, oracle: Outcome { trace, score } }
     }
 
-    /// Plays it under `policy`. The policy sees the same random numbers as any other.
+    /// Plays it under `policy`, which decides for all writers. It sees the same random numbers as any other.
     pub fn run(&self, policy: &mut dyn Policy) -> Outcome {
-        self.score(play(&self.world, &mut Blind(policy)))
+        self.score(play(&self.world, &mut [&mut Blind(policy)]))
+    }
+
+    /// Plays it with one policy a valve, each of which sees its own topic and decides for its own writers.
+    pub fn run_valves(&self, mut policy: impl FnMut(&Scenario) -> Box<dyn Policy>) -> Outcome {
+        let scenario = self.world.scenario();
+        let mut policies: Vec<Box<dyn Policy>> = (0..scenario.valves()).map(|_| policy(scenario)).collect();
+        let mut blind: Vec<Blind<'_>> = policies.iter_mut().map(|policy| Blind(policy.as_mut())).collect();
+        let mut deciders: Vec<&mut dyn Decider> = blind.iter_mut().map(|blind| blind as &mut dyn Decider).collect();
+        self.score(play(&self.world, &mut deciders))
     }
 
     /// What was drawn.
@@ -72,7 +81,7 @@ impl<'s> Case<'s> {
     }
 }
 
-/// Runs `scenario` once a seed under a policy that `policy` makes anew for each.
+/// Runs `scenario` once a seed under policies that `policy` makes anew for each seed and valve.
 pub fn run_scenario(
     scenario: &Scenario,
     seeds: impl IntoIterator<Item = u64>,
@@ -81,7 +90,7 @@ pub fn run_scenario(
     let mut result = ScenarioResult::new(scenario);
     for seed in seeds {
         let case = Case::new(scenario, seed);
-        let outcome = case.run(policy(scenario).as_mut());
+        let outcome = case.run_valves(&mut policy);
         result.push(seed, outcome.score, case.oracle().score);
     }
     result
@@ -145,6 +154,64 @@ mod tests {
         let score = Case::new(&scenario, 1).unlimited().score;
         assert_eq!(score.lost_percent, 0.0);
         assert!(score.excess_seconds > 500.0, "{score:?}");
+    }
+
+    /// Takes down what it is shown, and never limits.
+    #[derive(Default)]
+    struct Witness(std::rc::Rc<std::cell::RefCell<Vec<Seen>>>);
+
+    #[derive(Clone, PartialEq)]
+    struct Seen {
+        now: f64,
+        commits_at: f64,
+        committed: Vec<Vec<Option<i64>>>,
+        sent_total: u64,
+    }
+
+    impl Policy for Witness {
+        fn tick(&mut self, now: f64, seen: Option<&Observation<'_>>) -> f64 {
+            let seen = seen.unwrap();
+            self.0.borrow_mut().push(Seen {
+                now,
+                commits_at: seen.commits_at,
+                committed: seen.committed.to_vec(),
+                sent_total: seen.sent_total,
+            });
+            f64::INFINITY
+        }
+    }
+
+    #[test]
+    fn a_tail_shows_each_commit_at_its_own_time_and_soon() {
+        let mut scenario = story("S79");
+        scenario.load.demand = crate::sim::Shape::Constant(1000.0);
+        let witness = Witness::default();
+        let seen = witness.0.clone();
+        Case::new(&scenario, 1).run(&mut { witness });
+        let seen = seen.borrow();
+        let commits: Vec<&Seen> =
+            seen.windows(2).filter(|pair| pair[0].committed != pair[1].committed).map(|pair| &pair[1]).collect();
+        assert!(commits.len() > 150, "3 members over 360 s, one commit in 5 s each: {}", commits.len());
+        assert!(commits.iter().all(|seen| seen.now - seen.commits_at < 0.26));
+        assert!(seen.windows(2).all(|pair| pair[0].commits_at <= pair[1].commits_at && pair[0].now <= pair[1].now));
+    }
+
+    #[test]
+    fn a_valve_sees_its_own_topic_and_its_own_writers() {
+        for (id, partitions) in [("S69", 6), ("S70", 3)] {
+            let scenario = story(id);
+            let mut all = Vec::new();
+            let outcome = Case::new(&scenario, 1).run_valves(|_| {
+                let witness = Witness::default();
+                all.push(witness.0.clone());
+                Box::new(witness)
+            });
+            let last: Vec<Seen> = all.iter().map(|seen| seen.borrow().last().unwrap().clone()).collect();
+            assert!(last.iter().all(|seen| seen.committed[0].len() == partitions), "{id}");
+            let sent = last.iter().map(|seen| seen.sent_total).sum::<u64>() as f64;
+            let governed = outcome.trace.ledger.governed;
+            assert!(sent <= governed && sent > 0.99 * governed, "{id}: {sent} of {governed}");
+        }
     }
 
     #[test]

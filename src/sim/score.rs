@@ -29,6 +29,10 @@ pub struct Score {
     pub harm_percent: Option<f64>,
     /// Delivered to the slowest group, relative to the yardstick.
     pub utilisation: f64,
+    /// Mean number of members over the last third of the run, where something scales them.
+    pub members: Option<f64>,
+    /// The largest number less the smallest over the last third; the widest of several runs.
+    pub members_swing: Option<f64>,
 }
 
 /// When production came to where it belongs.
@@ -91,6 +95,8 @@ impl Score {
             steady_rms_seconds: mean(steady.iter().map(|steady| Some(steady.rms))),
             harm_percent: view.harm(beside.unlimited),
             utilisation: delivered(trace) / delivered(beside.yardstick).max(1.0),
+            members: view.members().map(|(mean, _)| mean),
+            members_swing: view.members().map(|(_, swing)| swing),
         };
         score.add_up();
         score
@@ -121,6 +127,8 @@ impl Score {
             steady_rms_seconds: known(|run| run.steady_rms_seconds),
             harm_percent: runs.iter().filter_map(|run| run.harm_percent).reduce(f64::max),
             utilisation: plain(|run| run.utilisation),
+            members: known(|run| run.members),
+            members_swing: runs.iter().filter_map(|run| run.members_swing).reduce(f64::max),
         };
         score.add_up();
         score
@@ -143,6 +151,8 @@ impl Score {
             Some(self.peak_drain_seconds),
             self.steady_drain_seconds,
             self.harm_percent,
+            self.members,
+            self.members_swing,
         ];
         let ranges = expected.named().into_iter().zip(reached).filter(|((_, range), _)| !range.is_open());
         let missed = ranges.filter(|((_, range), value)| !range.contains(value.unwrap_or(f64::NAN)));
@@ -186,13 +196,23 @@ impl<'a> View<'a> {
         drain(self.world, self.trace, index, group)
     }
 
+    /// Mean and range of the number of members over the last third, of the first group that something scales.
+    fn members(&self) -> Option<(f64, f64)> {
+        let group = self.scenario().groups.iter().position(|plan| plan.scaler.is_some())?;
+        let last = self.trace.len() * 2 / 3..self.trace.len();
+        let counts: Vec<f64> = last.map(|index| self.trace.members[index * self.trace.groups + group] as f64).collect();
+        let (least, most) =
+            counts.iter().fold((f64::INFINITY, 0.0_f64), |(least, most), count| (least.min(*count), most.max(*count)));
+        Some((counts.iter().sum::<f64>() / counts.len().max(1) as f64, most - least))
+    }
+
     /// From each mark to the next, without what an outage spoils; in samples.
     fn segments(&self) -> Vec<(usize, usize)> {
         let marks = &self.scenario().marks_seconds;
         let until = marks.iter().skip(1).copied().chain([self.scenario().duration_seconds]);
         let last = self.trace.len() - samples(TAIL_SECONDS);
         let cut = |(from, to): (f64, f64)| {
-            let spoils = |fault: &&Fault| fault.is_outage() && from < fault.at_seconds && fault.at_seconds < to;
+            let spoils = |fault: &&Fault| fault.spoils_settling() && from < fault.at_seconds && fault.at_seconds < to;
             let to = self.scenario().faults.iter().filter(spoils).map(|fault| fault.at_seconds).fold(to, f64::min);
             (samples(from), last.min(samples(to).saturating_sub(samples(TAIL_SECONDS))))
         };
@@ -207,7 +227,11 @@ impl<'a> View<'a> {
 
     fn settled(&self) -> Settled {
         let achievable = |index| {
-            let groups = (0..self.trace.groups).map(|group| self.world.achievable(Trace::step(index), group));
+            let reach = |group: usize| {
+                let members = self.trace.members[index * self.trace.groups + group];
+                self.world.achievable_by(Trace::step(index), group, members)
+            };
+            let groups = (0..self.trace.groups).map(reach);
             groups.fold(f64::INFINITY, f64::min).min(self.offered(index))
         };
         let reached = centred_mean(&self.rate, samples(MEAN_SECONDS));
@@ -260,7 +284,9 @@ pub(super) fn drain_of_the_worst(world: &World<'_>, trace: &Trace) -> Vec<f64> {
 }
 
 fn drain(world: &World<'_>, trace: &Trace, index: usize, group: usize) -> f64 {
-    trace.lag[index * trace.groups + group] / world.nominal(Trace::step(index), group)
+    let place = index * trace.groups + group;
+    let staff = trace.members[place] as f64 / world.scenario().groups[group].members as f64;
+    trace.lag[place] / (world.nominal(Trace::step(index), group) * staff)
 }
 
 /// Growth of the log, all writers, a sample; messages/s.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::policy::{Described, Observation, Policy};
-use super::scenario::Scenario;
+use super::scenario::{CommitView, GroupPlan, Scenario};
 use crate::agent::{ProtectedGroup, Start, TickInput, TickRecord, ValveLoop, ValveSettings};
 use crate::clock::Instant;
 use crate::control::ControlConfig;
@@ -33,11 +33,14 @@ pub struct Shipped {
     snapshot: Snapshot,
     descriptions: HashMap<GroupId, Result<GroupDescription, ReadError>>,
     sent_total: u64,
+    /// Commits come with their exact times.
+    exact: bool,
+    read: bool,
     records: Option<Vec<TickRecord>>,
 }
 
 impl Shipped {
-    /// A valve for the topic and groups of `scenario`, with the documented defaults.
+    /// A valve for the topic and groups of `scenario`, with the documented defaults; one of them where it has several.
     #[must_use]
     pub fn new(scenario: &Scenario, start: ShippedStart) -> Self {
         let settings = settings(scenario, start);
@@ -55,7 +58,7 @@ impl Shipped {
     #[must_use]
     pub fn with(scenario: &Scenario, settings: ValveSettings, estimate: EstimateConfig) -> Self {
         let partitions: Vec<TopicPartition> =
-            (0..scenario.partitions).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
+            (0..scenario.partitions_of(0).count()).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
         let initial = match (settings.start, settings.initial_rate) {
             (_, Some(rate)) => rate.get(),
             (Start::Open, None) => f64::INFINITY,
@@ -68,6 +71,8 @@ impl Shipped {
             partitions,
             descriptions: HashMap::new(),
             sent_total: 0,
+            exact: scenario.observation.commits == CommitView::Tail,
+            read: false,
             records: None,
         }
     }
@@ -112,6 +117,28 @@ impl Shipped {
         self.sent_total = seen.sent_total;
     }
 
+    fn has_new_commits(&self, seen: &Observation<'_>) -> bool {
+        self.snapshot.groups.iter().zip(seen.committed).any(|(group, committed)| {
+            let known = |partition| group.commits.as_ref().ok().and_then(|commits| commits.get(partition).copied());
+            self.partitions.iter().zip(committed).any(|(partition, offset)| known(partition) != *offset)
+        })
+    }
+
+    fn turn(&mut self, now: f64, fresh: bool) -> f64 {
+        let record = self.valve.tick(&TickInput {
+            now: instant(now),
+            unix_millis: (now * 1e3) as u64,
+            snapshot: fresh.then_some(&self.snapshot),
+            descriptions: &self.descriptions,
+            sent_total: self.sent_total,
+        });
+        let rate = record.rate_decided.as_f64();
+        if let Some(records) = &mut self.records {
+            records.push(record);
+        }
+        rate
+    }
+
     fn describe(&self, index: usize, seen: Described) -> GroupDescription {
         GroupDescription {
             group: group_id(index),
@@ -126,20 +153,16 @@ impl Shipped {
 impl Policy for Shipped {
     fn tick(&mut self, now: f64, seen: Option<&Observation<'_>>) -> f64 {
         if let Some(seen) = seen {
+            if self.exact && self.read && self.has_new_commits(seen) {
+                // The loop places a commit between two readings: so its exact time is the end of a very short one.
+                let before = instant(seen.commits_at - EXACT_SECONDS);
+                self.snapshot.groups.iter_mut().for_each(|group| group.read_at = before);
+                self.turn(now - EXACT_SECONDS, true);
+            }
             self.take(seen);
+            self.read = true;
         }
-        let record = self.valve.tick(&TickInput {
-            now: instant(now),
-            unix_millis: (now * 1e3) as u64,
-            snapshot: seen.map(|_| &self.snapshot),
-            descriptions: &self.descriptions,
-            sent_total: self.sent_total,
-        });
-        let rate = record.rate_decided.as_f64();
-        if let Some(records) = &mut self.records {
-            records.push(record);
-        }
-        rate
+        self.turn(now, seen.is_some())
     }
 
     fn initial(&self) -> f64 {
@@ -150,7 +173,10 @@ impl Policy for Shipped {
 /// What a valve for `scenario` is told.
 fn settings(scenario: &Scenario, start: ShippedStart) -> ValveSettings {
     let mut settings = ValveSettings::new("simulated", vec![Topic::new(TOPIC)]);
-    settings.protect = (0..scenario.groups.len()).map(|index| ProtectedGroup::new(group_id(index))).collect();
+    let protect = |(index, plan): (usize, &GroupPlan)| {
+        ProtectedGroup::new(group_id(index)).isolation(plan.told_isolation.unwrap_or(plan.isolation))
+    };
+    settings.protect = scenario.groups.iter().enumerate().map(protect).collect();
     settings.poll_interval = Duration::from_secs_f64(scenario.observation.poll_seconds);
     settings.min_rate = MessagesPerSecond::new(SMALLEST_RATE).expect("a small positive number is a rate");
     let rate = match start {
@@ -195,6 +221,8 @@ fn instant(seconds: f64) -> Instant {
     Instant::from_seconds(ORIGIN_SECONDS + seconds)
 }
 
+/// Between the two readings that enclose a commit whose time is known, seconds.
+const EXACT_SECONDS: f64 = 1e-3;
 const TOPIC: &str = "t";
 const ORIGIN_SECONDS: f64 = 3600.0;
 /// Far below every scenario: the law alone decides, messages/s.

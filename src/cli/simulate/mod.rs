@@ -77,7 +77,6 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
 }
 
 fn play(case: &Case<'_>, law: LawChoice, plot: Option<&mut Plot>) -> Score {
-    let scenario = case.world().scenario();
     match law {
         LawChoice::Oracle => {
             if let Some(plot) = plot {
@@ -85,10 +84,10 @@ fn play(case: &Case<'_>, law: LawChoice, plot: Option<&mut Plot>) -> Score {
             }
             case.oracle().score
         }
-        LawChoice::Shipped(start) => play_shipped(case, law, Shipped::new(scenario, start), plot),
-        LawChoice::Textbook => play_shipped(case, law, textbook(scenario), plot),
+        LawChoice::Shipped(start) => play_shipped(case, law, |scenario| Shipped::new(scenario, start), plot),
+        LawChoice::Textbook => play_shipped(case, law, textbook, plot),
         LawChoice::Baseline(baseline) => {
-            let outcome = case.run(baseline.start(&scenario.told()).as_mut());
+            let outcome = case.run_valves(|scenario| baseline.start(&scenario.told()));
             if let Some(plot) = plot {
                 plot.add(case, law, &outcome, &[]);
             }
@@ -105,10 +104,21 @@ fn textbook(scenario: &Scenario) -> Shipped {
     Shipped::with(scenario, settings, estimate)
 }
 
-/// The shipped loop; its ticks are kept for a page alone.
-fn play_shipped(case: &Case<'_>, law: LawChoice, mut shipped: Shipped, plot: Option<&mut Plot>) -> Score {
-    let Some(plot) = plot else { return case.run(&mut shipped).score };
-    shipped = shipped.recording();
+/// The shipped loop, one a valve; the ticks of a single one are kept for a page alone.
+fn play_shipped(
+    case: &Case<'_>,
+    law: LawChoice,
+    make: impl Fn(&Scenario) -> Shipped,
+    plot: Option<&mut Plot>,
+) -> Score {
+    let scenario = case.world().scenario();
+    let Some(plot) = plot else { return case.run_valves(|scenario| Box::new(make(scenario))).score };
+    if scenario.valves() > 1 {
+        let outcome = case.run_valves(|scenario| Box::new(make(scenario)));
+        plot.add(case, law, &outcome, &[]);
+        return outcome.score;
+    }
+    let mut shipped = make(scenario).recording();
     let outcome = case.run(&mut shipped);
     plot.add(case, law, &outcome, shipped.records());
     outcome.score

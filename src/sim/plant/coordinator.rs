@@ -1,12 +1,14 @@
 //! What the coordinator would say of a group: classic protocol, asked now and then.
 
+use super::scaler::Staff;
+use super::steps_in;
 use super::world::World;
 use crate::lag::GroupState;
 use crate::sim::policy::Described;
 use crate::sim::scenario::{FaultKind, Leaves};
 
 /// The newest description at `now` of a group that is described every [`DESCRIBE_SECONDS`]; asking fails in a blackout.
-pub(super) fn newest(world: &World<'_>, group: usize, now: f64) -> Option<Described> {
+pub(super) fn newest(world: &World<'_>, staff: &Staff, group: usize, now: f64) -> Option<Described> {
     let observation = &world.scenario.observation;
     let since_first = ((now - world.first_description) / DESCRIBE_SECONDS).floor();
     let mut asked = world.first_description + since_first * DESCRIBE_SECONDS;
@@ -14,12 +16,12 @@ pub(super) fn newest(world: &World<'_>, group: usize, now: f64) -> Option<Descri
         asked -= DESCRIBE_SECONDS;
     }
     let asked = asked.max(0.0);
-    (!observation.is_dark(asked)).then(|| describe(world, group, asked))
+    (!observation.is_dark(asked)).then(|| describe(world, staff, group, asked))
 }
 
-fn describe(world: &World<'_>, group: usize, at: f64) -> Described {
-    let mut members = world.scenario.groups[group].members;
-    let mut state = GroupState::Stable;
+fn describe(world: &World<'_>, staff: &Staff, group: usize, at: f64) -> Described {
+    let (mut members, joining) = staff.at(steps_in(at));
+    let mut state = if joining { GroupState::Rebalancing } else { GroupState::Stable };
     for fault in world.scenario.faults.iter().filter(|fault| fault.group == group) {
         match fault.kind {
             FaultKind::Rebalance if fault.lasts_at(at) => state = GroupState::Rebalancing,
@@ -63,7 +65,8 @@ mod tests {
         for (id, now, state, case) in table {
             let scenario = scenarios.iter().find(|scenario| scenario.id == id).unwrap();
             let world = World::draw(scenario, 3);
-            assert_eq!(newest(&world, 0, now).map(|seen| seen.state), Some(state), "{case}");
+            let staff = Staff::new(&scenario.groups[0]);
+            assert_eq!(newest(&world, &staff, 0, now).map(|seen| seen.state), Some(state), "{case}");
         }
     }
 }

@@ -1,12 +1,19 @@
 //! The plant: writers, a log, readers who commit in steps, and somebody who looks at it now and then.
 
+mod behind;
 mod coordinator;
+mod gaps;
 mod log;
 mod observer;
+mod offsets;
 mod play;
 mod producers;
 mod readers;
+mod retries;
+mod scaler;
+mod tail;
 mod trace;
+mod transactions;
 mod world;
 
 pub use log::{Ledger, Plant};

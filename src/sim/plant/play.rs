@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::log::Plant;
 use super::observer::Observer;
+use super::readers::Readers;
 use super::trace::{SAMPLE_STEPS, Trace};
-use super::world::World;
+use super::world::{World, split};
 use crate::sim::policy::{Observation, Policy};
 
 /// What really happened so far: for an oracle alone.
@@ -17,13 +18,27 @@ pub(in crate::sim) struct Truth<'a> {
     pub(in crate::sim) grown: &'a [f64],
     /// Unread messages, a step and member.
     unread: &'a [f64],
+    readers: &'a [Readers],
 }
 
 impl Truth<'_> {
-    /// Members of `group`: slot, partitions, share of the traffic.
-    pub(in crate::sim) fn members_of(&self, group: usize) -> impl Iterator<Item = (usize, Range<usize>, f64)> + '_ {
-        let members = self.world.members.iter().enumerate().filter(move |(_, member)| member.group == group);
-        members.map(|(slot, member)| (slot, member.partitions.clone(), self.world.weight(member)))
+    /// Members of `group` at `step`: slot, partitions, share of the traffic.
+    pub(in crate::sim) fn members_of(
+        &self,
+        step: usize,
+        group: usize,
+    ) -> impl Iterator<Item = (usize, Range<usize>, f64)> + '_ {
+        let partitions = self.world.scenario.partitions;
+        let (members, _) = self.readers[group].staff.at(step);
+        let first = self.readers[group].first_slot;
+        let part = move |member| (first + member, split(partitions, members, member));
+        (0..members).map(part).map(|(slot, part)| (slot, part.clone(), self.world.weight(part)))
+    }
+
+    /// Whether nobody in `group` reads anything new at `step`.
+    pub(in crate::sim) fn is_out(&self, step: usize, group: usize) -> bool {
+        let pinned = self.world.is_pinned(step, group);
+        pinned || self.world.is_out(step, group) || self.readers[group].staff.at(step).1
     }
 
     /// Unread messages of the member in `slot` after `step`.
@@ -53,29 +68,37 @@ impl Decider for Blind<'_> {
     }
 }
 
-/// Plays `world` under `decider`.
-pub(in crate::sim) fn play(world: &World<'_>, decider: &mut dyn Decider) -> Trace {
-    let mut limit = decider.initial();
-    let mut plant = Plant::new(world, limit);
-    let mut observer = Observer::new(world);
+/// Plays `world` under one decider for all writers, or one a valve.
+pub(in crate::sim) fn play(world: &World<'_>, deciders: &mut [&mut dyn Decider]) -> Trace {
+    let several = deciders.len() > 1;
+    let mut limits: Vec<f64> = deciders.iter().map(|decider| decider.initial()).collect();
+    let mut plant = Plant::with_limits(world, &limits);
+    let mut observers: Vec<Observer> =
+        (0..deciders.len()).map(|valve| Observer::new(world, &plant, several.then_some(valve))).collect();
     let mut trace = Trace::new(world, &plant);
     let started: Vec<f64> = plant.readers.iter().map(|group| group.reached.iter().sum()).collect();
     let mut grown = Vec::with_capacity(world.steps);
     let mut unread = Vec::with_capacity(world.steps * world.members.len());
     for step in 0..world.steps {
         grown.push(plant.step(step));
-        unread.extend(world.members.iter().map(|member| plant.unread(member.group, member.partitions.clone())));
-        if let Some(index) = observer.look(world, &plant, step) {
-            let poll = &world.polls[index];
-            let seen = observer.seen(poll);
-            let truth = Truth { world, grown: &grown, unread: &unread };
-            let decided = decider.decide(poll.answered_at, poll.succeeded.then_some(&seen), &truth);
-            assert!(!decided.is_nan(), "a policy decided for no number at {} s", poll.answered_at);
-            limit = decided.max(SMALLEST_LIMIT);
-            plant.command(step, limit);
+        for (group, readers) in plant.readers.iter().enumerate() {
+            unread.extend(readers.assigned.iter().map(|partitions| plant.unread(group, partitions.clone())));
+        }
+        for (valve, (decider, observer)) in deciders.iter_mut().zip(&mut observers).enumerate() {
+            let Some(answer) = observer.look(world, &plant, step) else { continue };
+            let seen = observer.seen(&answer);
+            let truth = Truth { world, grown: &grown, unread: &unread, readers: &plant.readers };
+            let decided = decider.decide(answer.answered_at, answer.succeeded.then_some(&seen), &truth);
+            assert!(!decided.is_nan(), "a policy decided for no number at {} s", answer.answered_at);
+            limits[valve] = decided.max(SMALLEST_LIMIT);
+            if several {
+                plant.command_valve(valve, step, limits[valve]);
+            } else {
+                plant.command(step, limits[valve]);
+            }
         }
         if (step + 1) % SAMPLE_STEPS == 0 {
-            trace.sample(world, &plant, step, limit, &started);
+            trace.sample(world, &plant, step, limits.iter().sum(), &started);
         }
     }
     trace.ledger = plant.ledger();

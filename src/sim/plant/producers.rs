@@ -1,6 +1,7 @@
 //! Governed producers: a limit that arrives late → token bucket → linger → whole messages.
 
 use super::STEP_SECONDS;
+use super::retries::{NOTHING, Retries};
 use super::world::{ProducerDraw, World};
 
 /// All governed producers of a run.
@@ -15,6 +16,11 @@ pub(super) struct Producers {
     burst_seconds: f64,
     gain: f64,
     carry_seconds: f64,
+    valves: usize,
+    /// Messages of this step, a producer.
+    released: Vec<f64>,
+    /// One a producer, or none at all.
+    retries: Vec<Retries>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -26,24 +32,30 @@ struct Line {
 }
 
 impl Producers {
-    pub(super) fn new(world: &World<'_>, limit: f64) -> Self {
+    /// One limit for all together, or one a valve.
+    pub(super) fn new(world: &World<'_>, limits: &[f64]) -> Self {
         let load = &world.scenario.load;
         let count = world.producers.len();
         let slots = world.producers.iter().map(|draw| draw.delay_steps).max().unwrap_or(1) + 2;
-        let share = limit / count as f64;
+        let valves = limits.len();
+        let share = |line: usize| limits[line % valves] / lines_of(line % valves, valves, count).count() as f64;
+        let limits: Vec<f64> = (0..count).map(share).collect();
         Self {
             lines: world
                 .producers
                 .iter()
                 .map(|draw| Line { draw: *draw, tokens: 0.0, batch: 0.0, held: 0.0 })
                 .collect(),
-            ring: vec![share; slots * count],
+            ring: limits.iter().copied().cycle().take(slots * count).collect(),
             slots,
-            limits: vec![share; count],
+            limits,
             unequal: load.shares.is_some(),
             burst_seconds: load.burst_seconds,
             gain: load.limiter_gain,
             carry_seconds: load.carry_seconds,
+            valves: world.scenario.valves(),
+            released: vec![0.0; count],
+            retries: load.retries.map_or_else(Vec::new, |plan| vec![Retries::new(plan); count]),
         }
     }
 
@@ -57,6 +69,29 @@ impl Producers {
         }
     }
 
+    /// A new limit for the producers of `valve`; `offered` is what all wanted a second ago, messages/s.
+    pub(super) fn command_valve(&mut self, valve: usize, limit: f64, offered: f64) {
+        let lines: Vec<usize> = lines_of(valve, self.valves, self.lines.len()).collect();
+        let mut granted = vec![limit / lines.len() as f64; lines.len()];
+        if limit.is_finite() && self.unequal {
+            let demands: Vec<f64> = lines.iter().map(|line| offered * self.lines[*line].draw.share).collect();
+            max_min(limit, &demands, &mut granted);
+        }
+        for (line, rate) in lines.iter().zip(granted) {
+            self.limits[*line] = rate;
+        }
+    }
+
+    /// Messages of the last step, a producer.
+    pub(super) fn released(&self) -> &[f64] {
+        &self.released
+    }
+
+    /// Messages of the last step by the producers of `valve`.
+    pub(super) fn released_of(&self, valve: usize) -> f64 {
+        lines_of(valve, self.valves, self.lines.len()).map(|line| self.released[line]).sum()
+    }
+
     /// One step: messages released to the log. `offered` is what they want together, messages/s.
     pub(super) fn step(&mut self, step: usize, offered: f64) -> f64 {
         let count = self.lines.len();
@@ -67,21 +102,35 @@ impl Producers {
             let rate = self.ring[slot * count + index] * self.gain;
             line.tokens = (line.tokens + rate * STEP_SECONDS).min((rate * self.burst_seconds).max(1.0));
             let demand = offered * line.draw.share;
-            let want = demand * STEP_SECONDS + line.held;
+            let mut want = demand * STEP_SECONDS + line.held;
+            if let Some(retries) = self.retries.get_mut(index) {
+                want += retries.come_back(step);
+            }
             let sent = want.min(line.tokens);
+            if let Some(retries) = self.retries.get_mut(index) {
+                let refused = if want > NOTHING { 1.0 - sent / want } else { 0.0 };
+                retries.refuse(step, demand * STEP_SECONDS, refused);
+            }
             if self.carry_seconds > 0.0 {
                 line.held = (want - sent).min(demand * self.carry_seconds);
             }
             line.tokens -= sent;
             line.batch += sent;
+            self.released[index] = 0.0;
             if (step + line.draw.linger_phase).is_multiple_of(line.draw.linger_steps) {
                 let whole = line.batch.floor();
                 line.batch -= whole;
                 released += whole;
+                self.released[index] = whole;
             }
         }
         released
     }
+}
+
+/// Producers of `valve`.
+fn lines_of(valve: usize, valves: usize, count: usize) -> impl Iterator<Item = usize> {
+    (valve..count).step_by(valves)
 }
 
 /// Splits `budget` max-min fairly over `demands`; what nobody wants is shared equally.

@@ -1,19 +1,29 @@
 //! One consumer group: members that work as fast as they may, and commit between two batches.
 
+use std::ops::Range;
+
 use super::STEP_SECONDS;
-use super::world::World;
+use super::behind::Behind;
+use super::scaler::Staff;
+use super::world::{World, split};
 use crate::sim::scenario::FaultKind;
 
 /// One group of a run. Positions in messages, a partition each.
 #[derive(Clone, Debug)]
 pub(super) struct Readers {
     group: usize,
-    first_slot: usize,
+    pub(super) first_slot: usize,
     pub(super) position: Vec<f64>,
     pub(super) committed: Vec<f64>,
     /// The furthest that was ever read: re-reading delivers nothing new.
     pub(super) reached: Vec<f64>,
+    pub(super) staff: Staff,
+    /// Partitions of each member; empty for those that are not there.
+    pub(super) assigned: Vec<Range<usize>>,
     members: Vec<MemberState>,
+    behind: Option<Behind>,
+    /// The last step in which somebody committed.
+    pub(super) committed_at: Option<usize>,
     unread: Vec<f64>,
     disturbed: bool,
 }
@@ -29,6 +39,8 @@ impl Readers {
     pub(super) fn new(world: &World<'_>, group: usize, ends: &[f64]) -> Self {
         let backlog = world.scenario.backlog_seconds * world.nominal(0, group);
         let position: Vec<f64> = ends.iter().zip(&world.weights).map(|(end, weight)| end - backlog * weight).collect();
+        let plan = &world.scenario.groups[group];
+        let mine = || world.members.iter().filter(|member| member.group == group);
         let start =
             |member: &super::world::Member| MemberState { next_commit: member.first_commit, done: 0.0, batch: 0.0 };
         Self {
@@ -37,7 +49,11 @@ impl Readers {
             committed: position.iter().map(|at| at.floor()).collect(),
             reached: position.clone(),
             unread: vec![0.0; position.len()],
-            members: world.members.iter().filter(|member| member.group == group).map(start).collect(),
+            staff: Staff::new(plan),
+            committed_at: None,
+            assigned: mine().map(|member| member.partitions.clone()).collect(),
+            members: mine().map(start).collect(),
+            behind: (plan.commit_behind_seconds > 0.0).then(|| Behind::new(plan.commit_behind_seconds, &position)),
             disturbed: world.faults().iter().any(|(_, fault)| fault.group == group),
             position,
         }
@@ -61,8 +77,23 @@ impl Readers {
                     }
                     self.committed.clone_from(&self.position);
                 }
-                _ => {}
+                _ => continue,
             }
+            if let (true, Some(behind)) = (span.start == step || span.end == step, &mut self.behind) {
+                behind.reset(&self.position);
+            }
+        }
+    }
+
+    /// Members come and go; everybody commits before.
+    pub(super) fn scale(&mut self, world: &World<'_>, step: usize, lag: impl FnOnce(&[f64]) -> f64) {
+        let Some(count) = self.staff.step(step, || lag(&self.committed)) else { return };
+        self.commit_all();
+        let plan = &world.scenario.groups[self.group];
+        let now = step as f64 * STEP_SECONDS;
+        for (member, state) in self.members.iter_mut().enumerate() {
+            self.assigned[member] = split(world.scenario.partitions, count, member);
+            *state = MemberState { next_commit: now + plan.commit_seconds, done: 0.0, batch: 0.0 };
         }
     }
 
@@ -74,6 +105,9 @@ impl Readers {
 
     /// One step of work on a log that ends at `ends`.
     pub(super) fn work(&mut self, world: &World<'_>, step: usize, ends: &[f64]) {
+        if self.staff.at(step).1 {
+            return;
+        }
         let plan = &world.scenario.groups[self.group];
         for (unread, (end, at)) in self.unread.iter_mut().zip(ends.iter().zip(&self.position)) {
             *unread = end - at;
@@ -95,13 +129,16 @@ impl Readers {
         for member in 0..self.members.len() {
             let slot = self.first_slot + member;
             let budget = world.speeds(step)[slot] * warmth * STEP_SECONDS;
-            let partitions = world.members[slot].partitions.clone();
+            let partitions = self.assigned[member].clone();
             let (taken, left) = self.read(partitions.clone(), budget);
             self.members[member].done += taken;
             let down = out || (self.disturbed && self.is_down(world, step, member));
             if !down {
                 self.end_of_batch(world, step, member, partitions, left);
             }
+        }
+        if let Some(behind) = &mut self.behind {
+            behind.push(&self.position);
         }
     }
 
@@ -147,8 +184,12 @@ impl Readers {
         }
         let now = step as f64 * STEP_SECONDS;
         if state.next_commit <= now {
+            self.committed_at = Some(step);
             for partition in partitions {
-                self.committed[partition] = (self.position[partition] + 1e-6).floor();
+                self.committed[partition] = match &self.behind {
+                    None => (self.position[partition] + 1e-6).floor(),
+                    Some(behind) => (behind.confirmed(partition) + 1e-6).floor().max(self.committed[partition]),
+                };
             }
             let interval =
                 plan.commit_change.filter(|(from, _)| now >= *from).map_or(plan.commit_seconds, |(_, to)| to);

@@ -21,6 +21,10 @@ pub struct Trace {
     pub committed_lag: Vec<f64>,
     /// Read for the first time since the start, a sample and group; messages.
     pub delivered: Vec<f64>,
+    /// Members, a sample and group.
+    pub members: Vec<usize>,
+    /// Written since the start, a sample and valve; messages.
+    pub sent: Vec<f64>,
     /// What was moved in the end.
     pub ledger: Ledger,
 }
@@ -40,6 +44,8 @@ impl Trace {
             lag: Vec::with_capacity(samples * groups),
             committed_lag: Vec::with_capacity(samples * groups),
             delivered: Vec::with_capacity(samples * groups),
+            members: Vec::with_capacity(samples * groups),
+            sent: Vec::with_capacity(samples * plant.sent.len()),
             ledger: plant.ledger(),
         }
     }
@@ -72,10 +78,12 @@ impl Trace {
         self.produced.push(plant.governed + plant.live);
         self.governed.push(plant.governed);
         self.limit.push(limit);
+        self.sent.extend(&plant.sent);
         let all = 0..world.scenario.partitions;
         for (group, readers) in plant.readers.iter().enumerate() {
             let stuck = all.clone().filter(|partition| world.is_stuck(step, group, *partition));
             let hidden: f64 = stuck.map(|partition| plant.unread(group, partition..partition + 1)).sum();
+            self.members.push(readers.staff.at(step).0);
             self.lag.push(plant.unread(group, all.clone()) - hidden);
             let ends: f64 = plant.ends.iter().sum();
             self.committed_lag.push(ends - readers.committed.iter().sum::<f64>());

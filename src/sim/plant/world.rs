@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{STEP_SECONDS, steps_in};
+use crate::lag::Isolation;
 use crate::sim::chance::{Chance, Purpose, Wander};
 use crate::sim::scenario::{Fault, FaultKind, GroupPlan, Scenario, shares};
 
@@ -19,6 +20,12 @@ pub struct World<'s> {
     /// Factor on the commit interval less 1 at full jitter, a step.
     pub(super) jitter: Vec<f64>,
     pub(super) polls: Vec<Poll>,
+    /// Polls of a second valve and further ones.
+    pub(super) more_polls: Vec<Vec<Poll>>,
+    /// Steps by which a writer's transactions end earlier than those of one that began with the run.
+    pub(super) transaction_phase: Vec<usize>,
+    /// Where gaps are, a partition.
+    pub(super) gaps: Vec<Chance>,
     pub(super) first_description: f64,
     /// What groups take without noise and faults, a step and group; messages/s.
     nominal: Vec<f64>,
@@ -68,6 +75,7 @@ impl<'s> World<'s> {
     #[must_use]
     pub fn draw(scenario: &'s Scenario, seed: u64) -> Self {
         let chance = |purpose| Chance::new(seed, scenario.number(), purpose);
+        let nth = |purpose, index: usize| Chance::nth(seed, scenario.number(), purpose, index as u64);
         let steps = (scenario.duration_seconds / STEP_SECONDS).round() as usize;
         let seconds = |step: usize| step as f64 * STEP_SECONDS;
         let nominal: Vec<f64> = (0..steps)
@@ -93,6 +101,9 @@ impl<'s> World<'s> {
             jitter: (0..steps).map(|_| commits.uniform(-1.0, 1.0)).collect(),
             first_description: observation.uniform(0.0, super::coordinator::DESCRIBE_SECONDS),
             polls: polls(scenario, &mut observation),
+            more_polls: (1..scenario.valves()).map(|valve| polls(scenario, &mut nth(Purpose::Valves, valve))).collect(),
+            transaction_phase: transaction_phases(scenario, &mut chance(Purpose::Transactions)),
+            gaps: (0..scenario.partitions).map(|partition| nth(Purpose::Gaps, partition)).collect(),
             nominal,
             speed: Vec::new(),
             faults: scenario.faults.iter().map(|fault| (span(fault), *fault)).collect(),
@@ -119,6 +130,11 @@ impl<'s> World<'s> {
         &self.polls
     }
 
+    /// Polls of `valve`.
+    pub(super) fn polls_of(&self, valve: usize) -> &[Poll] {
+        valve.checked_sub(1).map_or(&self.polls, |further| &self.more_polls[further])
+    }
+
     /// What `group` takes at `step` without noise and faults, messages/s.
     #[must_use]
     pub fn nominal(&self, step: usize, group: usize) -> f64 {
@@ -131,27 +147,48 @@ impl<'s> World<'s> {
         self.faults.iter().any(|(span, fault)| fault.group == group && fault.is_outage() && span.contains(&step))
     }
 
-    /// Whether `partition` is stuck for `group` at `step`.
+    /// Whether `group` can read nothing new at `step` because a transaction hangs on all partitions.
+    #[must_use]
+    pub fn is_pinned(&self, step: usize, group: usize) -> bool {
+        let here = |fault: &Fault| fault.kind == FaultKind::HangingTransaction(None);
+        self.reads_committed(group) && self.faults.iter().any(|(span, fault)| here(fault) && span.contains(&step))
+    }
+
+    fn reads_committed(&self, group: usize) -> bool {
+        self.scenario.groups[group].isolation == Isolation::ReadCommitted
+    }
+
+    /// Whether `partition` is stuck for `group` at `step`: it fails on it, or a transaction hangs there alone.
     #[must_use]
     pub fn is_stuck(&self, step: usize, group: usize, partition: usize) -> bool {
-        let here = |fault: &Fault| fault.group == group && fault.kind == FaultKind::Stuck(partition);
+        let here = |fault: &Fault| match fault.kind {
+            FaultKind::Stuck(stuck) => fault.group == group && stuck == partition,
+            FaultKind::HangingTransaction(Some(pinned)) => pinned == partition && self.reads_committed(group),
+            _ => false,
+        };
         self.faults.iter().any(|(span, fault)| here(fault) && span.contains(&step))
     }
 
     /// The total rate that `group` can follow at `step` with this skew of traffic, messages/s: its fullest member rules.
     #[must_use]
     pub fn achievable(&self, step: usize, group: usize) -> f64 {
-        if self.is_out(step, group) {
+        self.achievable_by(step, group, self.scenario.groups[group].members)
+    }
+
+    /// The same for another number of members, each as fast as before.
+    pub(in crate::sim) fn achievable_by(&self, step: usize, group: usize, members: usize) -> f64 {
+        if self.is_out(step, group) || self.is_pinned(step, group) {
             return 0.0;
         }
         let share = self.nominal(step, group) / self.scenario.groups[group].members as f64;
-        let mine = self.members.iter().filter(|member| member.group == group);
-        let follow = mine.map(|member| share / self.weight(member)).filter(|rate| rate.is_finite());
+        let parts = (0..members).map(|member| split(self.scenario.partitions, members, member));
+        let follow = parts.map(|part| share / self.weight(part)).filter(|rate| rate.is_finite());
         follow.fold(f64::INFINITY, f64::min)
     }
 
-    pub(super) fn weight(&self, member: &Member) -> f64 {
-        self.weights[member.partitions.clone()].iter().sum()
+    /// Share of the traffic that goes to `partitions`.
+    pub(super) fn weight(&self, partitions: Range<usize>) -> f64 {
+        self.weights[partitions].iter().sum()
     }
 
     /// What the members take at `step`, messages/s.
@@ -169,10 +206,11 @@ impl<'s> World<'s> {
         self.speed = vec![0.0; self.steps * count];
         let mut first = 0;
         for (group, plan) in self.scenario.groups.iter().enumerate() {
-            for slot in first..first + plan.members {
+            let slots = slots(plan);
+            for slot in first..first + slots {
                 self.draw_member(slot, group, plan, chance, pauses);
             }
-            first += plan.members;
+            first += slots;
         }
     }
 
@@ -219,13 +257,28 @@ fn producers(scenario: &Scenario, chance: &mut Chance) -> Vec<ProducerDraw> {
 fn members(scenario: &Scenario, chance: &mut Chance) -> Vec<Member> {
     let mut members = Vec::new();
     for (group, plan) in scenario.groups.iter().enumerate() {
-        let from = |member: usize| (member * scenario.partitions).div_ceil(plan.members);
-        for member in 0..plan.members {
+        for member in 0..slots(plan) {
             let first_commit = chance.uniform(0.05, 1.0) * plan.commit_seconds;
-            members.push(Member { group, partitions: from(member)..from(member + 1), first_commit });
+            members.push(Member { group, partitions: split(scenario.partitions, plan.members, member), first_commit });
         }
     }
     members
+}
+
+/// Most members that a group ever has.
+fn slots(plan: &GroupPlan) -> usize {
+    plan.scaler.map_or(plan.members, |scaler| scaler.most)
+}
+
+/// Partitions of `member` when `members` share `partitions` in runs; none for one beyond them.
+pub(super) fn split(partitions: usize, members: usize, member: usize) -> Range<usize> {
+    let from = |member: usize| (member.min(members) * partitions).div_ceil(members);
+    from(member)..from(member + 1)
+}
+
+fn transaction_phases(scenario: &Scenario, chance: &mut Chance) -> Vec<usize> {
+    let steps = scenario.load.transactions.map_or(0, |plan| steps_in(plan.seconds).max(1));
+    (0..scenario.load.producers).map(|_| chance.uniform(0.0, steps as f64) as usize).collect()
 }
 
 fn polls(scenario: &Scenario, chance: &mut Chance) -> Vec<Poll> {

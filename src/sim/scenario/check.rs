@@ -1,6 +1,8 @@
 //! What is wrong with a scenario as a whole: every problem, each with its path.
 
-use super::{Fault, FaultKind, GroupPlan, Load, Scenario, Shape};
+use super::{
+    Fault, FaultKind, GapPlan, GroupPlan, Load, RetryPlan, ScalerPlan, Scenario, Shape, ValvePlan, ValveTopics,
+};
 
 /// Problems in the order of the file; empty when the scenario can be run.
 pub(super) fn problems(scenario: &Scenario) -> Vec<String> {
@@ -20,6 +22,9 @@ pub(super) fn problems(scenario: &Scenario) -> Vec<String> {
     found.refuse(!rising || !inside, "marks_seconds", "must ascend within the duration");
     found.spans("harm_seconds", &scenario.harm_seconds);
     found.load(&scenario.load);
+    if let Some(plan) = scenario.load.valves {
+        found.valves(plan, scenario);
+    }
     found.refuse(scenario.groups.is_empty(), "groups", "needs at least one group");
     for (index, group) in scenario.groups.iter().enumerate() {
         found.group(&format!("groups[{index}]"), group, scenario.partitions);
@@ -29,6 +34,7 @@ pub(super) fn problems(scenario: &Scenario) -> Vec<String> {
     found.refuse(!(0.0..=1.0).contains(&seen.miss_probability), "observation.miss_probability", "must be 0 to 1");
     found.spans("observation.blackouts", &seen.blackouts);
     found.at_least("observation.timestamp_noise_seconds", seen.timestamp_noise_seconds, 0.0);
+    found.at_least("observation.tail_seconds", seen.tail_seconds, 0.0);
     for (index, fault) in scenario.faults.iter().enumerate() {
         found.fault(&format!("faults[{index}]"), fault, scenario);
     }
@@ -88,6 +94,50 @@ impl Findings {
         self.above_zero("load.limiter_gain", load.limiter_gain);
         self.at_least("load.carry_seconds", load.carry_seconds, 0.0);
         self.at_least("load.live", load.live, 0.0);
+        if let Some(plan) = load.transactions {
+            self.above_zero("load.transactions.seconds", plan.seconds);
+        }
+        if let Some(plan) = load.gaps {
+            self.gaps(plan);
+        }
+        if let Some(plan) = load.retries {
+            self.retries(plan);
+        }
+    }
+
+    fn gaps(&mut self, plan: GapPlan) {
+        for (name, share) in [("backlog_share", plan.backlog_share), ("head_share", plan.head_share)] {
+            let path = format!("load.gaps.{name}");
+            self.refuse(!(0.0..1.0).contains(&share), &path, "must be 0 or more and below 1");
+        }
+        self.at_least("load.gaps.run", plan.run, 1.0);
+    }
+
+    fn retries(&mut self, plan: RetryPlan) {
+        self.refuse(!(1..=10).contains(&plan.times), "load.retries.times", "must be 1 to 10");
+        self.above_zero("load.retries.backoff_seconds", plan.backoff_seconds);
+        self.at_least("load.retries.copies", plan.copies, 1.0);
+    }
+
+    fn valves(&mut self, plan: ValvePlan, scenario: &Scenario) {
+        let writers = scenario.load.producers;
+        self.refuse(
+            !(2..=writers).contains(&plan.count),
+            "load.valves.count",
+            &format!("must be 2 to the number of producers: {writers}"),
+        );
+        let uneven = plan.topics == ValveTopics::Own && !scenario.partitions.is_multiple_of(plan.count);
+        self.refuse(uneven, "load.valves.count", "must divide the partitions among topics of equal size");
+    }
+
+    fn scaler(&mut self, path: &str, plan: ScalerPlan, members: usize, partitions: usize) {
+        self.above_zero(&format!("{path}.lag_threshold"), plan.lag_threshold);
+        let ordered = plan.least >= 1 && plan.least <= members && members <= plan.most && plan.most <= partitions;
+        self.refuse(!ordered, path, "needs 1 ≤ least ≤ members ≤ most ≤ number of partitions");
+        self.above_zero(&format!("{path}.poll_seconds"), plan.poll_seconds);
+        self.at_least(&format!("{path}.scale_in_seconds"), plan.scale_in_seconds, 0.0);
+        self.at_least(&format!("{path}.start_seconds"), plan.start_seconds, 0.0);
+        self.at_least(&format!("{path}.rebalance_seconds"), plan.rebalance_seconds, 0.0);
     }
 
     fn group(&mut self, path: &str, group: &GroupPlan, partitions: usize) {
@@ -120,6 +170,11 @@ impl Findings {
             &format!("{path}.warm_up_loss"),
             "must be 0 or more and below 1",
         );
+        let behind = format!("{path}.commit_behind_seconds");
+        self.refuse(!(0.0..=3600.0).contains(&group.commit_behind_seconds), &behind, "must be 0 to 3600");
+        if let Some(plan) = group.scaler {
+            self.scaler(&format!("{path}.scaler"), plan, group.members, partitions);
+        }
     }
 
     fn fault(&mut self, path: &str, fault: &Fault, scenario: &Scenario) {
@@ -141,6 +196,12 @@ impl Findings {
                 );
             }
             FaultKind::Rewind(work) => self.at_least(&format!("{path}.work_seconds"), work, 0.0),
+            FaultKind::HangingTransaction(partition) => {
+                let missing = partition.is_some_and(|partition| partition >= scenario.partitions);
+                self.refuse(missing, &format!("{path}.partition"), "there is no such partition");
+                let path = format!("{path}.kind");
+                self.refuse(scenario.load.transactions.is_none(), &path, "needs `load.transactions`");
+            }
             FaultKind::Rebalance | FaultKind::Crash(_) => {}
         }
     }

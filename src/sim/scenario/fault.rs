@@ -29,6 +29,9 @@ pub enum FaultKind {
     Stuck(usize),
     /// Commits are set back by so many seconds of the group's work.
     Rewind(f64),
+    /// A transaction stays open and pins the last stable offset of this partition, or of all, until it is aborted:
+    /// after `transaction.timeout.ms`, 60 s by default. It strikes every `read_committed` group.
+    HangingTransaction(Option<usize>),
 }
 
 /// How a group that goes down looks from outside.
@@ -53,6 +56,12 @@ impl Fault {
     #[must_use]
     pub fn lasts_at(&self, seconds: f64) -> bool {
         seconds >= self.at_seconds && seconds < self.ends_seconds()
+    }
+
+    /// Whether production cannot settle while it lasts.
+    #[must_use]
+    pub const fn spoils_settling(&self) -> bool {
+        self.is_outage() || matches!(self.kind, FaultKind::HangingTransaction(None))
     }
 
     /// Whether nobody in the group reads while it lasts.
@@ -84,6 +93,7 @@ enum Name {
     MemberDeath,
     Stuck,
     Rewind,
+    HangingTransaction,
 }
 
 impl TryFrom<Written> for Fault {
@@ -97,15 +107,18 @@ impl TryFrom<Written> for Fault {
             Name::MemberDeath => FaultKind::MemberDeath(member.ok_or("a member_death names its `member`")?),
             Name::Stuck => FaultKind::Stuck(partition.ok_or("a stuck partition needs its `partition`")?),
             Name::Rewind => FaultKind::Rewind(work_seconds.ok_or("a rewind needs `work_seconds`")?),
+            Name::HangingTransaction => FaultKind::HangingTransaction(partition),
         };
         let belongs = [
             (leaves.is_some(), Name::Crash, "`leaves` belongs to a crash"),
             (member.is_some(), Name::MemberDeath, "`member` belongs to a member_death"),
-            (partition.is_some(), Name::Stuck, "`partition` belongs to a stuck partition"),
             (work_seconds.is_some(), Name::Rewind, "`work_seconds` belongs to a rewind"),
         ];
         if let Some((.., reason)) = belongs.iter().find(|(given, owner, _)| *given && *owner != name) {
             return Err(reason);
+        }
+        if partition.is_some() && !matches!(name, Name::Stuck | Name::HangingTransaction) {
+            return Err("`partition` belongs to a stuck partition or a hanging transaction");
         }
         let seconds = match (name, seconds) {
             (Name::Rewind, None) => 0.0,

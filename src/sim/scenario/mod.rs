@@ -3,11 +3,13 @@
 mod catalogue;
 mod check;
 mod fault;
+mod plans;
 mod shape;
 mod story;
 
 pub use catalogue::catalogue;
 pub use fault::{Fault, FaultKind, Leaves};
+pub use plans::{CommitView, GapPlan, RetryPlan, ScalerPlan, TransactionPlan, ValvePlan, ValveTopics};
 pub use shape::Shape;
 pub use story::{Expectation, GroupPlan, Load, ObservationPlan, Pauses, Range, Scenario, Yardstick};
 
@@ -50,6 +52,24 @@ impl Scenario {
     #[must_use]
     pub fn weights(&self) -> Vec<f64> {
         shares(self.weights.as_deref(), self.partitions)
+    }
+
+    /// Valves that act on the plant.
+    #[must_use]
+    pub fn valves(&self) -> usize {
+        self.load.valves.map_or(1, |plan| plan.count)
+    }
+
+    /// Partitions that `valve` writes to, in ascending order.
+    pub fn partitions_of(&self, valve: usize) -> impl Iterator<Item = usize> + use<> {
+        let (first, step) = if self.has_own_topics() { (valve, self.valves()) } else { (0, 1) };
+        (first..self.partitions).step_by(step)
+    }
+
+    /// Whether each valve writes to a topic of its own.
+    #[must_use]
+    pub fn has_own_topics(&self) -> bool {
+        self.load.valves.is_some_and(|plan| plan.topics == ValveTopics::Own)
     }
 
     /// What the slowest group takes at the start, messages/s: what an operator would call its capacity.
@@ -97,6 +117,26 @@ mod tests {
         for path in ["duration_seconds", "weights", "load.live", "groups[0].capacity"] {
             assert!(error.contains(path), "{path} in {error}");
         }
+    }
+
+    #[test]
+    fn plans_must_fit_the_plant() {
+        for (place, plan, path) in [
+            ("[load]", "transactions = { seconds = 0 }", "load.transactions.seconds"),
+            ("[load]", "gaps = { head_share = 1 }", "load.gaps.head_share"),
+            ("[load]", "retries = { times = 0 }", "load.retries.times"),
+            ("[load]", "valves = { count = 4 }", "load.valves.count"),
+            ("[load]", "producers = 4\nvalves = { count = 4, topics = \"own\" }", "load.valves.count"),
+            ("[[groups]]", "commit_behind_seconds = -1", "groups[0].commit_behind_seconds"),
+            ("[[groups]]", "scaler = { lag_threshold = 10, most = 7 }", "groups[0].scaler"),
+            ("[[groups]]", "scaler = { lag_threshold = 10, most = 2 }", "groups[0].scaler"),
+        ] {
+            let text = SMALL.replace(place, &format!("{place}\n{plan}"));
+            let error = Scenario::parse(&text).unwrap_err().to_string();
+            assert!(error.starts_with(path), "{error}");
+        }
+        let hanging = format!("{SMALL}[[faults]]\nkind = \"hanging_transaction\"\nat_seconds = 1\nseconds = 2\n");
+        assert!(Scenario::parse(&hanging).unwrap_err().to_string().contains("needs `load.transactions`"));
     }
 
     #[test]

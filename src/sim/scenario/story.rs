@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Fault, Shape};
+use super::{CommitView, Fault, GapPlan, RetryPlan, ScalerPlan, Shape, TransactionPlan, ValvePlan};
+use crate::lag::Isolation;
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -90,6 +91,14 @@ pub struct Load {
     /// Production that no limit reaches.
     #[serde(default)]
     pub live: f64,
+    /// Writes are transactional.
+    pub transactions: Option<TransactionPlan>,
+    /// Some offsets hold no record.
+    pub gaps: Option<GapPlan>,
+    /// Refused messages are tried again.
+    pub retries: Option<RetryPlan>,
+    /// More than one valve acts.
+    pub valves: Option<ValvePlan>,
 }
 
 /// One consumer group.
@@ -123,6 +132,16 @@ pub struct GroupPlan {
     /// Share of the capacity that is lost on an empty queue.
     #[serde(default)]
     pub warm_up_loss: f64,
+    /// Up to where it reads.
+    #[serde(default)]
+    pub isolation: Isolation,
+    /// Up to where the valve is told that it reads, where that is wrong.
+    pub told_isolation: Option<Isolation>,
+    /// It commits what it had processed so long ago: asynchronous processing whose confirmations come late.
+    #[serde(default)]
+    pub commit_behind_seconds: f64,
+    /// Something adds and removes members; `capacity` is what `members` of them take.
+    pub scaler: Option<ScalerPlan>,
 }
 
 /// Pauses of members.
@@ -147,6 +166,10 @@ pub struct ObservationPlan {
     pub blackouts: Vec<(f64, f64)>,
     /// Standard deviation of the time stamps.
     pub timestamp_noise_seconds: f64,
+    /// How commits become known.
+    pub commits: CommitView,
+    /// Time from a commit until a tail has shown it.
+    pub tail_seconds: f64,
 }
 
 impl ObservationPlan {
@@ -159,7 +182,14 @@ impl ObservationPlan {
 
 impl Default for ObservationPlan {
     fn default() -> Self {
-        Self { poll_seconds: 1.0, miss_probability: 0.0, blackouts: Vec::new(), timestamp_noise_seconds: 0.02 }
+        Self {
+            poll_seconds: 1.0,
+            miss_probability: 0.0,
+            blackouts: Vec::new(),
+            timestamp_noise_seconds: 0.02,
+            commits: CommitView::Polled,
+            tail_seconds: 0.2,
+        }
     }
 }
 
@@ -183,12 +213,16 @@ pub struct Expectation {
     pub steady_drain_seconds: Range,
     /// Production withheld while none was needed, percent.
     pub harm_percent: Range,
+    /// Members in the last third of the run, mean; where something scales them.
+    pub members: Range,
+    /// The largest number of members in the last third of the run less the smallest.
+    pub members_swing: Range,
 }
 
 impl Expectation {
     /// Every range with its name, in the order of the report.
     #[must_use]
-    pub const fn named(&self) -> [(&'static str, Range); 8] {
+    pub const fn named(&self) -> [(&'static str, Range); 10] {
         [
             ("j", self.j),
             ("lost_percent", self.lost_percent),
@@ -198,6 +232,8 @@ impl Expectation {
             ("peak_drain_seconds", self.peak_drain_seconds),
             ("steady_drain_seconds", self.steady_drain_seconds),
             ("harm_percent", self.harm_percent),
+            ("members", self.members),
+            ("members_swing", self.members_swing),
         ]
     }
 }
