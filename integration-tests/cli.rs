@@ -144,6 +144,43 @@ fn simulate_plays_scenarios_and_says_what_they_cost() {
 }
 
 #[test]
+fn simulate_draws_a_page_that_needs_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let file = page.to_string_lossy().into_owned();
+    let (code, _, said) =
+        run(&["simulate", "S01", "--seeds", "1", "--law", "lagvalve", "--law", "aimd", "--plot", &file]);
+    assert!(code == 0 && said.contains(&file), "{said}");
+    let html = fs::read_to_string(&page).unwrap();
+    for held in ["S01", "\"lagvalve\"", "\"aimd\"", "set_point"] {
+        assert!(html.contains(held), "{held} is not in the page");
+    }
+    assert!(!html.contains("http://") && !html.contains("https://"), "the page asks the network for something");
+    let (code, _, said) = run(&["simulate", "S01", "--plot", &folder.path().join("no/page.html").to_string_lossy()]);
+    assert!(code == 2 && said.contains("no/page.html"), "{said}");
+    let (code, _, said) = run(&["simulate", "--plot", &file]);
+    assert!(code == 2 && said.contains("60"), "too many runs for a page: {said}");
+}
+
+#[test]
+fn simulate_draws_random_stories_and_keeps_to_a_budget() {
+    let (code, text, _) = run(&["simulate", "--fuzz", "3", "--seeds", "7", "--json"]);
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, lines.len(), &lines[0]["seed"], &lines[3]["stories"]), (0, 4, &7.into(), &3.into()), "{text}");
+    let (code, story, _) = run(&["simulate", "--fuzz", "1", "--seeds", "7", "--show"]);
+    assert!(code == 0 && story.contains("id = \"F7\""), "{story}");
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    fs::write(file.path(), story).unwrap();
+    let (code, again, _) = run(&["simulate", &file.path().to_string_lossy(), "--seeds", "7", "--json"]);
+    let kept: serde_json::Value = serde_json::from_str(again.lines().next().unwrap()).unwrap();
+    assert_eq!((code, &kept["j"]), (0, &lines[0]["j"]), "a story that is kept as a file is the same story");
+    let (code, _, said) = run(&["simulate", "--fuzz"]);
+    assert!(code == 2 && said.contains("--budget"), "{said}");
+    let (code, _, said) = run(&["simulate", "--budget", "0s"]);
+    assert!(code == 0 && said.contains("0 of 4"), "{said}");
+}
+
+#[test]
 fn completions_are_made_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = run(&["completions", shell]);

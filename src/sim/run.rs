@@ -191,7 +191,7 @@ mod tests {
         let seen = seen.borrow();
         let commits: Vec<&Seen> =
             seen.windows(2).filter(|pair| pair[0].committed != pair[1].committed).map(|pair| &pair[1]).collect();
-        assert!(commits.len() > 150, "3 members over 360 s, one commit in 5 s each: {}", commits.len());
+        assert!(commits.len() > 120, "3 members over 360 s, a commit in 2 to 8 s each: {}", commits.len());
         assert!(commits.iter().all(|seen| seen.now - seen.commits_at < 0.26));
         assert!(seen.windows(2).all(|pair| pair[0].commits_at <= pair[1].commits_at && pair[0].now <= pair[1].now));
     }
