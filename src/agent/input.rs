@@ -25,7 +25,7 @@ pub struct InputRecord {
     pub now_ns: u64,
     /// Messages that governed clients ever reported as acknowledged.
     pub sent_total: u64,
-    /// When the log ends were read; absent when the poll failed or no topic could be read.
+    /// When the log ends were read; absent when the poll failed, or no partition was ever read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at_ns: Option<u64>,
     /// Places in the rows of the partitions whose end this poll did not bring: what is shown there is older.
@@ -77,7 +77,7 @@ impl InputRecord {
     pub(super) fn of(input: &TickInput<'_>, settings: &ValveSettings, log: &LogView) -> Self {
         let read = |topic: &&TopicEnds| settings.topics.contains(&topic.topic) && topic.partitions.is_ok();
         let topics: Vec<&TopicEnds> = input.snapshot.iter().flat_map(|seen| &seen.topics).filter(read).collect();
-        let ends_at = topics.iter().map(|topic| topic.read_at).max();
+        let ends_at = topics.iter().map(|topic| topic.read_at).max().filter(|_| !log.partitions.is_empty());
         Self {
             now_ns: input.now.as_nanos(),
             sent_total: input.sent_total,

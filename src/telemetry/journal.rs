@@ -281,3 +281,74 @@ const RING_TICKS: usize = 600;
 const ROTATE_BYTES: u64 = 64 << 20;
 
 const _: () = assert!(size_of::<Point>() <= 96);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::agent::{TickInput, ValveLoop, ValveSettings};
+    use crate::clock::Instant;
+
+    fn ticks(valve: &str, count: u64) -> Vec<TickRecord> {
+        let mut turn = ValveLoop::new(ValveSettings::new(valve, vec!["orders".into()]));
+        let descriptions = HashMap::new();
+        let tick = |second: u64| {
+            let now = Instant::from_seconds(second as f64);
+            turn.tick(&TickInput { now, unix_millis: 0, snapshot: None, descriptions: &descriptions, sent_total: 0 })
+        };
+        (1..=count).map(tick).collect()
+    }
+
+    /// Of every line `config` or the number of the tick, with its valve.
+    fn kinds(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let kind = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            format!("{} {}", line["valve"].as_str().unwrap(), line.get("kind").unwrap_or(&line["seq"]))
+        };
+        text.lines().map(kind).collect()
+    }
+
+    #[test]
+    fn every_file_has_the_settings_of_each_valve_before_its_first_tick() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.ndjson");
+        let older = path.with_extension("1.ndjson");
+        let (a, b) = (ticks("a", 99), ticks("b", 99));
+        let file = JournalFile::open_with(&path, Some(10_000)).unwrap();
+        let mut left = a.iter().zip(&b);
+        let mut append = |ticks: usize| {
+            for (a, b) in left.by_ref().take(ticks) {
+                file.append(a).unwrap();
+                file.append(b).unwrap();
+            }
+        };
+        while !older.exists() {
+            append(1);
+        }
+        append(2);
+        let (older, newer) = (kinds(&older), kinds(&path));
+        for kinds in [&older, &newer] {
+            for valve in ["a", "b"] {
+                let of_valve: Vec<_> = kinds.iter().filter_map(|kind| kind.strip_prefix(valve)).collect();
+                let configs = of_valve.iter().filter(|kind| kind.contains("config")).count();
+                assert_eq!((of_valve[0], configs), (" \"config\"", 1), "{kinds:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_that_a_crash_tore_is_not_glued_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ticks.ndjson");
+        std::fs::write(&path, "{\"v\":1,\"se").unwrap();
+        JournalFile::open(&path).unwrap().append(&ticks("a", 1)[0]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().next(), Some("{\"v\":1,\"se"));
+        assert_eq!(text.lines().count(), 3, "{text}");
+        // A whole end stays as it is.
+        JournalFile::open(&path).unwrap().append(&ticks("a", 1)[0]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
+    }
+}

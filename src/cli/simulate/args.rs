@@ -16,7 +16,8 @@ pub(crate) struct SimulateArgs {
     pub(super) scenarios: Vec<String>,
 
     /// The law that decides; repeatable, for laws side by side. The shipped one as lagvalve, with the capacity told as
-    /// lagvalve-hint, with a slow start as lagvalve-slow, with law = "pid" as lagvalve-pid; oracle knows everything; the others are named below
+    /// lagvalve-hint, with a slow start as lagvalve-slow, with law = "pid" as lagvalve-pid; oracle knows everything; the
+    /// others are named below
     #[arg(long = "law", value_name = "LAW", default_value = "lagvalve")]
     pub(super) laws: Vec<LawChoice>,
 
@@ -33,7 +34,7 @@ pub(crate) struct SimulateArgs {
     pub(super) strict: bool,
 
     /// Write one HTML page of every run: rates, drain time and reasons over time, laws side by side, scores. It needs no
-    /// network. At most 60 pairs of scenario and seed
+    /// network. At most 100 pairs of scenario and seed
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub(super) plot: Option<PathBuf>,
 
@@ -168,7 +169,7 @@ Examples:
   lagvalve simulate --replay night.ndjson --law lagvalve-slow --law spark --target-lag 5s
 
 Laws to compare with: none, static, on-off, aimd, spark, pid, pie, alinea, bbr, gradient, zeebe.
-static, on-off, aimd, alinea and gradient are told the capacity; the shipped law is told nothing.
+static, on-off, aimd, alinea, gradient and zeebe are told the capacity; the shipped law is told nothing.
 
 A replay is an open loop: recorded lag does not change with what another law decides.
 
