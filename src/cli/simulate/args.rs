@@ -34,7 +34,7 @@ pub(crate) struct SimulateArgs {
     pub(super) strict: bool,
 
     /// Write one HTML page of every run: rates, drain time and reasons over time, laws side by side, scores. It needs no
-    /// network. At most 100 pairs of scenario and seed
+    /// network. At most 60 pairs of scenario and seed
     #[arg(long, value_name = "FILE", conflicts_with = "list")]
     pub(super) plot: Option<PathBuf>,
 
