@@ -104,8 +104,7 @@ async fn failure(connection: &Connection) -> String {
 
 /// By Kafka's own tool: the client that the observer uses sends ACLs that brokers refuse.
 async fn grant(cluster: &Cluster, what: &[&str]) -> Result<(), Stop> {
-    let class =
-        if cluster.jars().at_least(4, 2) { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" };
+    let class = cluster.jars().acl_command()?;
     let bootstrap = cluster.bootstrap();
     let fixed = ["--bootstrap-server", &bootstrap, "--add", "--allow-principal", "User:watcher"];
     let arguments: Vec<String> = fixed.iter().chain(what).map(|text| (*text).to_owned()).collect();

@@ -105,8 +105,7 @@ async fn a_missing_acl_is_named_with_its_remedy(kafka: &Kafka) -> TestResult {
     let users = vec![("app".to_owned(), "app-secret".to_owned())];
     let cluster = kafka.own_cluster(&ClusterOptions { users, ..ClusterOptions::default() }).await?;
     create_topic(&admin(&cluster.bootstrap())?, TOPIC, 1, &[]).await?;
-    let class =
-        if cluster.jars().at_least(4, 2) { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" };
+    let class = cluster.jars().acl_command()?;
     let grant = |operation: &str| {
         let server = cluster.bootstrap();
         let flags = ["--bootstrap-server", &server, "--add", "--allow-principal", "User:app", "--topic", TOPIC];

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::env;
+use super::harness::Stop;
 
 /// One unpacked version.
 #[derive(Clone, Debug)]
@@ -43,6 +44,20 @@ impl Jars {
     pub fn at_least(&self, major: u32, minor: u32) -> bool {
         let mut parts = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+    }
+
+    /// The class of `kafka-acls.sh`: it moved with Kafka 4.0, and an older release's does not run on newer clients.
+    pub fn acl_command(&self) -> Result<&'static str, Stop> {
+        if self.has_own_tools() {
+            Ok(if self.at_least(4, 0) { "org.apache.kafka.tools.AclCommand" } else { "kafka.admin.AclCommand" })
+        } else {
+            Err(Stop::Ignored(format!("needs kafka-acls, and no command line of {} is published", self.version)))
+        }
+    }
+
+    /// Not every release has published its command line: 4.3.1 is the newest that has.
+    fn has_own_tools(&self) -> bool {
+        !self.at_least(4, 4)
     }
 
     /// A command that runs `class` with a small heap.
@@ -118,8 +133,7 @@ impl Jars {
             format!("<exclusion><groupId>org.apache.kafka</groupId><artifactId>{artifact}</artifactId></exclusion>")
         };
         let less = format!("<exclusions>{}{}</exclusions>", without("connect-runtime"), without("connect-transforms"));
-        // Not every release has published its command line: 4.3.1 is the newest that has.
-        let tools = if self.at_least(4, 4) { NEWEST } else { &self.version };
+        let tools = if self.has_own_tools() { &self.version } else { NEWEST };
         let mut dependencies = dependency("org.apache.kafka", "kafka_2.13", &self.version, "");
         dependencies += &dependency("org.apache.kafka", "kafka-tools", tools, &less);
         if self.at_least(4, 0) {
