@@ -7,10 +7,10 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, StreamConsumer};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use testcontainers::ContainerAsync;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::container::{self, KafkaImage};
 use super::{Cluster, ClusterOptions, Jars, Stop, env, unique};
@@ -201,6 +201,19 @@ pub async fn create_topic(
 /// Sends `count` small records to each of `partitions` and waits for the acknowledgements.
 pub async fn produce(bootstrap: &str, topic: &str, partitions: std::ops::Range<i32>, count: usize) -> Result<(), Stop> {
     let producer: FutureProducer = client(bootstrap).create()?;
+    // A partition that was just added is told by one broker before another.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metadata = producer.client().fetch_metadata(Some(topic), PATIENCE)?;
+        let known = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if known >= partitions.end as usize {
+            break;
+        }
+        if Instant::now() > deadline {
+            return Err(Stop::Failed(format!("{topic} has {known} partitions, {} are wanted", partitions.end)));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let mut sent = Vec::new();
     for partition in partitions {
         for _ in 0..count {
