@@ -86,6 +86,15 @@ pub struct ControlConfig {
     pub slow_start_growth: f64,
     /// A slow start takes so many cadences to grow by that factor: a ramp, not a step.
     pub slow_start_ramp_cadences: f64,
+    /// After an outage not the mean over the partitions is brought to the set-point but the slowest tenth of them, for at
+    /// most so many seconds…
+    pub level_seconds: f64,
+    /// …to no more than this above it, seconds.
+    pub level_margin_seconds: f64,
+    /// Lag that stays for so many seconds, while capacity falls with the limit, calls for an experiment…
+    pub doubt_seconds: f64,
+    /// …in which the rate is this share of capacity.
+    pub doubt_share: f64,
     /// First rate when nothing at all is known, messages/s.
     pub first_rate: f64,
 }
@@ -95,7 +104,13 @@ impl ControlConfig {
     #[must_use]
     pub const fn reference(set_point_seconds: f64, poll_seconds: f64) -> Self {
         let config = Self::new(set_point_seconds, poll_seconds);
-        Self { set_point_dead_time_share: 0.10, release_seconds: 60.0, ..config }
+        Self {
+            set_point_dead_time_share: 0.10,
+            release_seconds: 60.0,
+            level_seconds: 0.0,
+            doubt_seconds: f64::INFINITY,
+            ..config
+        }
     }
 
     /// The defaults for a set-point and a poll interval, both in seconds.
@@ -121,6 +136,10 @@ impl ControlConfig {
             binding_share: 0.8,
             slow_start_growth: 3.0,
             slow_start_ramp_cadences: 0.4,
+            level_seconds: 30.0,
+            level_margin_seconds: 0.5,
+            doubt_seconds: 40.0,
+            doubt_share: 0.4,
             first_rate: 100.0,
         }
     }

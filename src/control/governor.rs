@@ -1,5 +1,6 @@
 //! When a law acts for a group, when it steps aside, and how a limit begins and ends without a bump.
 
+use super::doubt::{Doubt, Doubtful};
 use super::slow_start::{Proof, SlowStart};
 use super::{BoundBy, ControlConfig, Law, LawInput, LawKind, PidGains, PidLaw, StartPolicy, Terms, TimeLagLaw};
 use crate::estimate::Assessment;
@@ -73,6 +74,9 @@ pub struct GroupGovernor {
     relaxation: f64,
     feed_forward_before: f64,
     lag_was_seen: bool,
+    /// Since an outage the slowest partitions count, until then at the latest, seconds.
+    level_until: Option<f64>,
+    doubt: Doubt,
     /// What the group is believed to take until lag is proven: the operator's hint, or the rate of a slow start that a
     /// commit has proven; messages/s, 0 when there is none.
     believed: f64,
@@ -98,7 +102,7 @@ impl GroupGovernor {
             LawKind::TimeLag => Box::new(TimeLagLaw::default()),
             LawKind::Pid => Box::new(PidLaw::new(gains)),
         };
-        Self { config, start, law, phase, relaxation: 1.0, feed_forward_before: 0.0, lag_was_seen: false, believed }
+        Self { config, start, law, phase, relaxation: 1.0, feed_forward_before: 0.0, lag_was_seen: false, level_until: None, doubt: Doubt::default(), believed }
     }
 
     /// The constants in force.
@@ -224,6 +228,7 @@ impl GroupGovernor {
             StartPolicy::Slow(_) => seen.drain_seconds * seen.feed_forward() / feed_forward,
             _ => seen.drain_seconds,
         };
+        let drain_seconds = self.level(input, seen, drain_seconds, set_point, silent);
         let binding = input.production > self.config.binding_share * input.in_force;
         let correction = self.law.correct(
             &self.config,
@@ -251,7 +256,25 @@ impl GroupGovernor {
                 set_point_seconds: set_point,
             };
         }
-        let rate = (feed_forward * (1.0 + correction.relative) * self.relaxation).max(SMALLEST_RATE);
+        let relative = if self.doubt.step(
+            &self.config,
+            Doubtful {
+                now: input.now,
+                step_seconds: input.step_seconds,
+                drain_seconds,
+                set_point_seconds: set_point,
+                cadence_seconds: cadence,
+                capacity: feed_forward,
+                rules: binding && input.rules,
+                silent,
+                drain_at_commit: input.new_commit_at.map(|_| seen.certain_drain_seconds),
+            },
+        ) {
+            correction.relative.min(self.config.doubt_share - 1.0)
+        } else {
+            correction.relative
+        };
+        let rate = (feed_forward * (1.0 + relative) * self.relaxation).max(SMALLEST_RATE);
         let bound_by = if silent {
             BoundBy::GroupStalled
         } else if !binding && self.relaxation > 1.0 {
@@ -262,6 +285,18 @@ impl GroupGovernor {
             BoundBy::SetPoint
         };
         GroupDecision { rate, bound_by, terms: Some(terms), set_point_seconds: set_point }
+    }
+
+    /// The drain time to act on, seconds: after an outage, whose members come back one by one, that of the slowest tenth,
+    /// until the partitions are level. The mean alone would leave them unequally behind for good.
+    fn level(&mut self, input: &GroupInput<'_>, seen: &Assessment, drain: f64, set_point: f64, silent: bool) -> f64 {
+        let slowest = drain.max(seen.slowest_drain_seconds - self.config.level_margin_seconds);
+        if silent {
+            self.level_until = Some(input.now + self.config.level_seconds);
+        } else if slowest <= set_point || self.level_until.is_some_and(|until| input.now >= until) {
+            self.level_until = None;
+        }
+        if self.level_until.is_some() { slowest } else { drain }
     }
 
     /// Relaxes a limit that does not bind; hands over without a bump when it does. A batch writer's limit is never

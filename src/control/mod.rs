@@ -9,6 +9,7 @@
 
 mod bound;
 mod config;
+mod doubt;
 mod governor;
 mod history;
 mod law;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::commit_delay::CommitDelay;
 use super::{Cadence, EstimateConfig};
 
 /// What is known of one partition.
@@ -29,6 +30,8 @@ pub(super) struct PartitionTrack {
     pub(super) busy_mean: f64,
     /// The last interval fell short of capacity for the first time, or came out of turn: no verdict on it.
     pub(super) odd: bool,
+    /// How far its commits are behind the work.
+    pub(super) delay: CommitDelay,
     /// Its commits went back since the last assessment was asked for.
     pub(super) rewound: bool,
     owed: bool,
@@ -44,8 +47,10 @@ pub(super) struct PartitionTrack {
 pub(super) struct CommitSeen {
     /// The new first unread offset.
     pub(super) position: f64,
-    /// End of the log.
+    /// End of the log, as it was when what this commit stands for was read.
     pub(super) end: f64,
+    /// Time since the first unread record was written, seconds; `None` when it is not known.
+    pub(super) age: Option<f64>,
     /// Production of this partition since the previous poll and over the averaging window, messages/s.
     pub(super) production: f64,
     pub(super) production_mean: f64,
@@ -85,6 +90,7 @@ impl PartitionTrack {
             sure: false,
             busy_mean: 1.0,
             odd: false,
+            delay: CommitDelay::default(),
             rewound: false,
             owed: false,
             short: false,
@@ -148,6 +154,9 @@ impl PartitionTrack {
         }
         self.busy = busy;
         self.sure = sure;
+        if let Some(age) = seen.age.filter(|_| !seen.blind) {
+            self.delay.observe(seen.commits_at, (age - (seen.commits_at - interval.committed_at)).max(0.0));
+        }
         self.position = Some(seen.position);
         self.committed_at = interval.committed_at;
         self.seen_at = seen.commits_at;

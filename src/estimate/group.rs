@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::capacity::{CommitSeen, PartitionTrack};
+use super::commit_delay::{DelayProof, Seen};
 use super::{Cadence, EstimateConfig, Sample};
 
 /// What one poll brought for a group.
@@ -24,6 +25,7 @@ pub struct GroupEstimator {
     ends: VecDeque<(f64, Vec<f64>)>,
     /// Mean production a partition at the poll before, messages/s.
     production_before: Vec<f64>,
+    delay_proof: DelayProof,
     last_read_at: Option<f64>,
     last_commit_seen_at: Option<f64>,
     /// The poll that ended the last time in which nothing could be read.
@@ -42,6 +44,7 @@ impl GroupEstimator {
             partitions: Vec::new(),
             ends: VecDeque::new(),
             production_before: Vec::new(),
+            delay_proof: DelayProof::default(),
             last_read_at: None,
             last_commit_seen_at: None,
             blind_until: f64::NEG_INFINITY,
@@ -64,6 +67,7 @@ impl GroupEstimator {
         if first_poll {
             self.last_commit_seen_at = Some(sample.commits_at);
         }
+        self.remember_ends(sample);
         let mut update = GroupUpdate::default();
         for index in 0..self.partitions.len() {
             self.update_partition(index, sample, after, first_poll, &mut update);
@@ -71,8 +75,10 @@ impl GroupEstimator {
         if update.new_commit {
             self.last_commit_seen_at = Some(sample.commits_at);
             self.cadence.settle();
+            self.look_for_delay(sample, update.rewound);
         }
-        self.remember_ends(sample);
+        self.production_before.clear();
+        self.production_before.extend_from_slice(sample.production_mean);
         if first_poll {
             return update;
         }
@@ -89,8 +95,6 @@ impl GroupEstimator {
         if self.ends.len() >= ENDS_KEPT {
             self.ends.pop_front();
         }
-        self.production_before.clear();
-        self.production_before.extend_from_slice(sample.production_mean);
         let ends = sample.ends.iter().map(|end| end.unwrap_or(f64::NAN)).collect();
         self.ends.push_back((sample.ends_at, ends));
     }
@@ -116,6 +120,67 @@ impl GroupEstimator {
         since.map(speed).filter(|speed| speed.is_finite()).fold(0.0, f64::max)
     }
 
+    /// Whether commits are behind the work, by what the whole group shows.
+    fn look_for_delay(&mut self, sample: &Sample<'_>, rewound: bool) {
+        if rewound || self.blind_until >= sample.commits_at {
+            self.delay_proof.interrupt();
+            return;
+        }
+        let known = |index: &usize| self.partitions[*index].position.is_some() && sample.ends[*index].is_some();
+        let known: Vec<usize> = (0..self.partitions.len()).filter(known).collect();
+        let position = known.iter().filter_map(|index| self.partitions[*index].position).sum();
+        let end = known.iter().filter_map(|index| sample.ends[*index]).sum();
+        let total = |ends: &[f64]| known.iter().map(|index| ends.get(*index).copied().unwrap_or(f64::NAN)).sum();
+        let Some(age) = self.age(position, sample.commits_at, total) else { return };
+        let seen = Seen { at: sample.commits_at, position, end, age };
+        if let Some(since) = self.delay_proof.observe(&self.config, self.cadence.or_default(), seen) {
+            for track in &mut self.partitions {
+                track.delay.prove(self.config.poll_seconds, since);
+            }
+        }
+    }
+
+    /// Time since the record at `position` was written, at `at`, seconds; `None` where it is not there yet, or older than
+    /// what is remembered. `end_of` picks the end from one reading of all partitions.
+    fn age(&self, position: f64, at: f64, end_of: impl Fn(&[f64]) -> f64) -> Option<f64> {
+        let mut later: Option<(f64, f64)> = None;
+        for (read_at, ends) in self.ends.iter().rev() {
+            let here = end_of(ends);
+            if here.is_nan() {
+                return None;
+            }
+            if here <= position {
+                let (after, above) = later?;
+                let written = read_at + (after - read_at) * (position - here) / (above - here);
+                return Some((at - written).max(0.0));
+            }
+            later = Some((*read_at, here));
+        }
+        None
+    }
+
+    /// End of the log `delay` seconds before the last reading, and production then, messages/s.
+    fn log_at(&self, partition: usize, sample: &Sample<'_>, end: f64, delay: f64) -> (f64, f64) {
+        let production = sample.production.get(partition).copied().unwrap_or(0.0);
+        if delay <= 0.0 {
+            return (end, production);
+        }
+        let at = sample.ends_at - delay;
+        let mut later = (sample.ends_at, end);
+        for (read_at, ends) in self.ends.iter().rev().skip(1) {
+            let here = ends.get(partition).copied().unwrap_or(f64::NAN);
+            if here.is_nan() {
+                break;
+            }
+            let slope = (later.1 - here) / (later.0 - read_at).max(1e-3);
+            if *read_at <= at {
+                return (here + slope * (at - read_at), slope);
+            }
+            later = (*read_at, here);
+        }
+        (later.1, production)
+    }
+
     fn update_partition(
         &mut self,
         index: usize,
@@ -125,8 +190,12 @@ impl GroupEstimator {
         update: &mut GroupUpdate,
     ) {
         let (Some(position), Some(end)) = (sample.committed[index], sample.ends[index]) else { return };
-        let least = self.least_speed(index, position, sample.commits_at);
-        let production_mean = self.pace(index, sample);
+        let delay = self.partitions[index].delay.seconds();
+        let least = self.least_speed(index, position, sample.commits_at - delay);
+        let end_of = |ends: &[f64]| ends.get(index).copied().unwrap_or(f64::NAN);
+        let age = self.age(position, sample.commits_at, end_of);
+        let (end_then, production) = self.log_at(index, sample, end, delay);
+        let production_mean = if delay > 0.0 { production } else { self.pace(index, sample) };
         let track = &mut self.partitions[index];
         let Some(before) = track.position else {
             track.begin(sample.commits_at, position);
@@ -138,8 +207,9 @@ impl GroupEstimator {
         }
         let seen = CommitSeen {
             position,
-            end,
-            production: sample.production.get(index).copied().unwrap_or(0.0),
+            end: end_then,
+            age,
+            production,
             production_mean,
             after,
             commits_at: sample.commits_at,
@@ -219,6 +289,6 @@ impl GroupEstimator {
 }
 
 /// Log ends that are remembered: a minute of polls, twice the slowest common commit interval.
-const ENDS_KEPT: usize = 60;
+const ENDS_KEPT: usize = 61;
 /// Shortest time over which the least speed is taken, polls: the commit may be one poll older than it looks.
 const LEAST_POLLS: f64 = 3.0;

@@ -9,6 +9,7 @@
 
 mod cadence;
 mod capacity;
+mod commit_delay;
 mod group;
 mod position;
 mod production;
@@ -87,6 +88,17 @@ pub struct EstimateConfig {
     pub bottleneck_share: f64,
     /// Memory of that test, seconds.
     pub bottleneck_memory_seconds: f64,
+    /// Ages of unread records that differ by no more than so many polls…
+    pub delay_tolerance_polls: f64,
+    /// …and this share of the age are the same age.
+    pub delay_tolerance_share: f64,
+    /// Commits that are behind by fewer polls than this count as up to date.
+    pub delay_least_polls: f64,
+    /// A group that stays behind although this share of the speed it has shown would have been enough commits late; 0 never
+    /// believes so.
+    pub delay_speed_share: f64,
+    /// A speed is remembered for that purpose for two cadences, the age, and so many seconds.
+    pub delay_memory_seconds: f64,
     /// Averaging window of the production rate, seconds.
     pub production_window_seconds: f64,
 }
@@ -106,6 +118,7 @@ impl EstimateConfig {
             pace_before_commit: false,
             first_look_polls: 0.0,
             long_interval_seconds: f64::INFINITY,
+            delay_speed_share: 0.0,
             ..config
         }
     }
@@ -137,6 +150,11 @@ impl EstimateConfig {
             stuck_share_max: 0.25,
             bottleneck_share: 0.10,
             bottleneck_memory_seconds: 30.0,
+            delay_tolerance_polls: 1.0,
+            delay_tolerance_share: 0.2,
+            delay_least_polls: 3.0,
+            delay_speed_share: 0.8,
+            delay_memory_seconds: 10.0,
             production_window_seconds: 2.0,
         }
     }

@@ -14,6 +14,10 @@ pub struct Assessment {
     pub drain_seconds: f64,
     /// The same from certain evidence alone, at the last commits.
     pub certain_drain_seconds: f64,
+    /// Drain time that nine tenths of their traffic stay below, seconds, at least `drain_seconds` where it is unequal.
+    pub slowest_drain_seconds: f64,
+    /// How far commits are behind the work they stand for, seconds; 0 where nothing of that kind is proven.
+    pub commit_delay_seconds: f64,
     /// No certain backlog anywhere: what the group takes says nothing of what it could take.
     pub starved: bool,
     /// Estimated lag of all measured partitions, messages.
@@ -69,6 +73,12 @@ impl GroupEstimator {
             capacity,
             share: bottleneck.iter().map(|index| share(*index)).sum::<f64>().max(1e-6),
             drain_seconds: bottleneck.iter().map(|index| lag[*index]).sum::<f64>() / capacity,
+            commit_delay_seconds: bottleneck
+                .iter()
+                .map(|index| self.partitions[*index].delay.seconds() * self.partitions[*index].capacity)
+                .sum::<f64>()
+                / capacity,
+            slowest_drain_seconds: self.slowest_drain(&bottleneck, &lag, &share),
             certain_drain_seconds: self.certain_drain(&counted, threshold, &share),
             starved: backlog < NEGLIGIBLE_SHARE,
             lag_messages: lag.iter().sum(),
@@ -90,10 +100,10 @@ impl GroupEstimator {
         }
         let age = now - track.committed_at;
         let credit = self.cadence.credit_seconds(&self.config);
-        let mut position = (committed + track.capacity * age.min(credit)).min(end);
+        let mut position = (committed + track.capacity * (age.min(credit) + track.delay.seconds())).min(end);
         if !track.sure && age < credit && track.commits > 0 {
             let unproven = self.config.unproven_seconds.max(self.config.unproven_cadences * self.cadence.or_default());
-            let most = committed + track.capacity * (age + unproven);
+            let most = committed + track.capacity * (age + unproven + track.delay.seconds());
             position = position.max((end - track.likely_lag).min(most));
         }
         Some((end - position).max(0.0))
@@ -147,6 +157,21 @@ impl GroupEstimator {
             }
         }
         if capacity > 0.0 && carried >= NEGLIGIBLE_SHARE { lag / capacity } else { 0.0 }
+    }
+
+    fn slowest_drain(&self, counted: &[usize], lag: &[f64], share: &impl Fn(usize) -> f64) -> f64 {
+        let mut drains: Vec<(f64, f64)> =
+            counted.iter().map(|index| (lag[*index] / self.partitions[*index].capacity, share(*index))).collect();
+        drains.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let tenth = 0.1 * drains.iter().map(|(_, share)| share).sum::<f64>();
+        let mut carried = 0.0;
+        for (drain, share) in &drains {
+            carried += share;
+            if carried >= tenth {
+                return *drain;
+            }
+        }
+        0.0
     }
 
     fn uncommitted_share(&self, now: f64, share: &impl Fn(usize) -> f64) -> f64 {
