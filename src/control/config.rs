@@ -107,7 +107,7 @@ impl ControlConfig {
         Self {
             set_point_dead_time_share: 0.10,
             release_seconds: 60.0,
-            level_seconds: 0.0,
+            level_margin_seconds: f64::INFINITY,
             doubt_seconds: f64::INFINITY,
             ..config
         }

@@ -20,7 +20,7 @@ pub(super) struct Doubtful {
     pub(super) rules: bool,
     /// Commits are overdue and there is backlog.
     pub(super) silent: bool,
-    /// Certain drain time, when a commit is new.
+    /// Drain time, when a commit is new.
     pub(super) drain_at_commit: Option<f64>,
 }
 
@@ -77,7 +77,8 @@ impl Doubt {
     fn lag_stays(&mut self, seen: Doubtful) -> bool {
         let above = seen.drain_seconds - seen.set_point_seconds;
         self.above += (seen.step_seconds / MEAN_SECONDS).min(1.0) * (above - self.above);
-        let acts = seen.rules && !seen.silent && seen.now >= self.not_before;
+        let short = seen.cadence_seconds <= LONGEST_CADENCE_SECONDS;
+        let acts = short && seen.rules && !seen.silent && seen.now >= self.not_before;
         if !acts || self.above < LEAST_ABOVE * seen.set_point_seconds {
             self.staying = None;
             return false;
@@ -106,8 +107,10 @@ const FELL: f64 = 0.7;
 const LONGEST_SECONDS: f64 = 150.0;
 /// Lag of more than this needs no experiment to be called a backlog, seconds (guessed).
 const LONGEST_DRAIN_SECONDS: f64 = 30.0;
-/// A commit that shows less than this share of the set-point ends the experiment: it was a backlog.
-const DRAINED: f64 = 0.25;
+/// With slower commits an experiment would cost more than it tells, seconds (30 s: + 1.2 % lost, measured).
+const LONGEST_CADENCE_SECONDS: f64 = 12.0;
+/// A commit that shows less than this share of the set-point ends the experiment: it was a backlog (0.15 … 0.4 measured).
+const DRAINED: f64 = 0.15;
 /// Between two experiments, seconds: each costs some seconds of production (guessed).
 const AGAIN_SECONDS: f64 = 600.0;
 

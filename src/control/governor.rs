@@ -102,7 +102,18 @@ impl GroupGovernor {
             LawKind::TimeLag => Box::new(TimeLagLaw::default()),
             LawKind::Pid => Box::new(PidLaw::new(gains)),
         };
-        Self { config, start, law, phase, relaxation: 1.0, feed_forward_before: 0.0, lag_was_seen: false, level_until: None, doubt: Doubt::default(), believed }
+        Self {
+            config,
+            start,
+            law,
+            phase,
+            relaxation: 1.0,
+            feed_forward_before: 0.0,
+            lag_was_seen: false,
+            level_until: None,
+            doubt: Doubt::default(),
+            believed,
+        }
     }
 
     /// The constants in force.
@@ -267,7 +278,7 @@ impl GroupGovernor {
                 capacity: feed_forward,
                 rules: binding && input.rules,
                 silent,
-                drain_at_commit: input.new_commit_at.map(|_| seen.certain_drain_seconds),
+                drain_at_commit: input.new_commit_at.map(|_| drain_seconds),
             },
         ) {
             correction.relative.min(self.config.doubt_share - 1.0)
