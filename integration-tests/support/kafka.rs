@@ -201,19 +201,7 @@ pub async fn create_topic(
 /// Sends `count` small records to each of `partitions` and waits for the acknowledgements.
 pub async fn produce(bootstrap: &str, topic: &str, partitions: std::ops::Range<i32>, count: usize) -> Result<(), Stop> {
     let producer: FutureProducer = client(bootstrap).create()?;
-    // A partition that was just added is told by one broker before another.
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let metadata = producer.client().fetch_metadata(Some(topic), PATIENCE)?;
-        let known = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
-        if known >= partitions.end as usize {
-            break;
-        }
-        if Instant::now() > deadline {
-            return Err(Stop::Failed(format!("{topic} has {known} partitions, {} are wanted", partitions.end)));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    know_partitions(&producer, topic, partitions.end as usize).await?;
     let mut sent = Vec::new();
     for partition in partitions {
         for _ in 0..count {
@@ -225,6 +213,25 @@ pub async fn produce(bootstrap: &str, topic: &str, partitions: std::ops::Range<i
         delivery.await?.map_err(|(error, _)| error)?;
     }
     Ok(())
+}
+
+/// Waits until `producer` is told of `wanted` partitions: one broker tells of a partition that was just added before
+/// another does. Asks on a thread of its own, for what answers may run on the caller's (the embedded broker's proxy).
+async fn know_partitions(producer: &FutureProducer, topic: &str, wanted: usize) -> Result<(), Stop> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (asking, named) = (producer.clone(), topic.to_string());
+        let metadata =
+            tokio::task::spawn_blocking(move || asking.client().fetch_metadata(Some(&named), PATIENCE)).await??;
+        let known = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        if known >= wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Stop::Failed(format!("{topic} has {known} partitions, {wanted} are wanted")));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Commits offsets of `group` on `topic` without joining the group.
