@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
-use std::time::{Duration, Instant as Wall};
+use std::time::Duration;
 
 use lagvalve::agent::{TickInput, ValveLoop};
-use lagvalve::clock::Instant;
+use lagvalve::clock::{Clock, Instant, SystemClock};
 use lagvalve::id::{GroupId, Topic, TopicPartition};
 use lagvalve::lag::{GroupCommits, PartitionEnds, Snapshot, TopicEnds};
 use lagvalve::{ProtectedGroup, ValveSettings};
@@ -25,15 +25,15 @@ fn main() {
     let (mut ticks, mut copies) = (Vec::new(), Vec::new());
     for second in 0..TICKS {
         let snapshot = poll(second as f64);
-        let begin = Wall::now();
+        let begin = SystemClock.now();
         black_box(snapshot.clone());
-        copies.push(begin.elapsed());
+        copies.push(SystemClock.now().since(begin));
         let now = Instant::from_seconds(second as f64 + 0.01);
         let input =
             TickInput { now, unix_millis: 0, snapshot: Some(&snapshot), descriptions: &descriptions, sent_total: 0 };
-        let begin = Wall::now();
+        let begin = SystemClock.now();
         black_box(valve.tick(&input));
-        ticks.push(begin.elapsed());
+        ticks.push(SystemClock.now().since(begin));
     }
     let (tick, copy) = (middle(&mut ticks), middle(&mut copies));
     println!("{PARTITIONS} partitions x {} groups, {TICKS} polls, median and 99th of 100:", GROUPS.len());

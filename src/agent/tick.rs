@@ -12,7 +12,7 @@ use super::settings::{Mode, OnSignalLost, ProtectedGroup, ValveSettings};
 use crate::clock::Instant;
 use crate::control::{BoundBy, CommandHistory, ControlConfig, LimitPolicy, Limited, SignalLossPolicy, Terms};
 use crate::estimate::{EstimateConfig, LiveSplit, Production};
-use crate::id::{GroupId, TopicPartition};
+use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{GroupDescription, ReadError, Snapshot};
 use crate::units::{MessagesPerSecond, RateLimit};
 
@@ -142,7 +142,7 @@ impl ValveLoop {
 
     /// Takes the log ends; `false` when not one could be read.
     fn read_ends(&mut self, snapshot: &Snapshot) -> bool {
-        let mut fresh = 0;
+        let (mut fresh, mut place) = (0, 0);
         let mut ends_at = f64::NEG_INFINITY;
         for topic in &snapshot.topics {
             if !self.settings.topics.contains(&topic.topic) {
@@ -150,7 +150,8 @@ impl ValveLoop {
             }
             let Ok(partitions) = &topic.partitions else { continue };
             for ends in partitions {
-                let slot = self.slot(&TopicPartition::new(topic.topic.clone(), ends.partition));
+                let slot = self.slot(&topic.topic, ends.partition, place);
+                place = slot + 1;
                 self.log.starts[slot] = ends.start.or(self.log.starts[slot]);
                 if let Ok(end) = &ends.end {
                     self.log.high_watermarks[slot] = Some(*end);
@@ -169,13 +170,19 @@ impl ValveLoop {
         fresh > 0
     }
 
-    fn slot(&mut self, partition: &TopicPartition) -> usize {
-        if let Some(slot) = self.index.get(partition) {
+    /// The place of a partition, the next one if it is new; `likely` is tried first: polls bring the same order again.
+    fn slot(&mut self, topic: &Topic, partition: i32, likely: usize) -> usize {
+        let there = self.log.partitions.get(likely);
+        if there.is_some_and(|there| there.partition == partition && there.topic == *topic) {
+            return likely;
+        }
+        let partition = TopicPartition::new(topic.clone(), partition);
+        if let Some(slot) = self.index.get(&partition) {
             return *slot;
         }
         let slot = self.log.partitions.len();
         self.index.insert(partition.clone(), slot);
-        self.log.partitions.push(partition.clone());
+        self.log.partitions.push(partition);
         self.log.starts.push(None);
         self.log.high_watermarks.push(None);
         self.log.last_stable.push(None);

@@ -62,8 +62,8 @@ impl Cadence {
 
     /// Takes a gap that turned out to be a slower cadence: when it is far longer than any known, the others are history.
     pub(super) fn push_slower(&mut self, gap: f64) {
-        let longest = self.gaps.iter().copied().fold(0.0, f64::max);
-        if !self.gaps.is_empty() && gap > 1.5 * longest {
+        // The newest first: where many partitions slow down together, the answer is there.
+        if !self.gaps.iter().rev().any(|known| gap <= 1.5 * known) {
             self.gaps.clear();
         }
         self.push(gap);
@@ -74,11 +74,7 @@ impl Cadence {
         if self.gaps.len() < 2 {
             return;
         }
-        let mut sorted: Vec<f64> = self.gaps.iter().copied().collect();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        let median =
-            if sorted.len().is_multiple_of(2) { (sorted[middle - 1] + sorted[middle]) / 2.0 } else { sorted[middle] };
+        let median = median(self.gaps.iter().copied().collect());
         let (mut sum, mut count) = (0.0, 0.0);
         for gap in self.gaps.iter().filter(|gap| **gap <= 2.2 * median) {
             sum += gap;
@@ -86,6 +82,14 @@ impl Cadence {
         }
         self.seconds = Some((sum / count).max(SHORTEST_SECONDS));
     }
+}
+
+/// The middle of at least one value, or the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    let even = values.len().is_multiple_of(2);
+    let middle = values.len() / 2;
+    let (lower, above, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
+    if even { (lower.iter().copied().fold(f64::NEG_INFINITY, f64::max) + *above) / 2.0 } else { *above }
 }
 
 fn memory(partitions: usize) -> usize {

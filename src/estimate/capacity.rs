@@ -114,9 +114,8 @@ impl PartitionTrack {
         self.owed |= end > position + 0.5 && commits_at - self.seen_at <= 1.6 * config.poll_seconds;
     }
 
-    /// Slow mean of `busy`, one poll further.
-    pub(super) fn age_busy(&mut self, config: &EstimateConfig) {
-        let gain = 1.0 - (-config.poll_seconds / config.bottleneck_memory_seconds).exp();
+    /// Slow mean of `busy`, one poll further; `gain` is [`busy_gain`].
+    pub(super) fn age_busy(&mut self, gain: f64) {
         self.busy_mean += gain * (f64::from(u8::from(self.busy)) - self.busy_mean);
     }
 
@@ -285,6 +284,11 @@ impl PartitionTrack {
 /// Backlog at a commit counts as busy above this many seconds of work.
 pub(super) fn busy_threshold(config: &EstimateConfig, cadence: &Cadence) -> f64 {
     config.busy_seconds + config.busy_share * config.poll_seconds.min(cadence.or_default())
+}
+
+/// Weight of one poll in the slow mean of `busy`, 0 to 1.
+pub(super) fn busy_gain(config: &EstimateConfig) -> f64 {
+    1.0 - (-config.poll_seconds / config.bottleneck_memory_seconds).exp()
 }
 
 /// Fewer messages than this are noise whatever the rate (measured at 5–10 messages/s).

@@ -35,10 +35,15 @@ impl DelayProof {
         self.seen.clear();
     }
 
+    /// Whether a look at `at` would be a cadence after the last one.
+    pub(super) fn is_due(&self, cadence_seconds: f64, at: f64) -> bool {
+        self.seen.back().is_none_or(|last| at - last.at >= ONCE_A_CADENCE * cadence_seconds)
+    }
+
     /// Takes where the group stands, once a cadence. Returns since when its age has been that of a delay, seconds, if that
     /// is proven.
     pub(super) fn observe(&mut self, config: &EstimateConfig, cadence_seconds: f64, seen: Seen) -> Option<f64> {
-        if self.seen.back().is_some_and(|last| seen.at - last.at < ONCE_A_CADENCE * cadence_seconds) {
+        if !self.is_due(cadence_seconds, seen.at) {
             return None;
         }
         let memory = 2.0 * cadence_seconds + seen.age + config.delay_memory_seconds;

@@ -1,9 +1,8 @@
 //! One consumer group over all partitions of a valve.
 
-use std::collections::VecDeque;
-
-use super::capacity::{CommitSeen, PartitionTrack};
+use super::capacity::{CommitSeen, PartitionTrack, busy_gain};
 use super::commit_delay::{DelayProof, Seen};
+use super::ends::EndsHistory;
 use super::{Cadence, EstimateConfig, Sample};
 
 /// What one poll brought for a group.
@@ -21,8 +20,7 @@ pub struct GroupEstimator {
     pub(super) config: EstimateConfig,
     pub(super) cadence: Cadence,
     pub(super) partitions: Vec<PartitionTrack>,
-    /// Log ends of the last polls with the times of their reading, oldest first; NaN where one was never read.
-    ends: VecDeque<(f64, Vec<f64>)>,
+    ends: EndsHistory,
     /// Mean production a partition at the poll before, messages/s.
     production_before: Vec<f64>,
     delay_proof: DelayProof,
@@ -42,7 +40,7 @@ impl GroupEstimator {
             config,
             cadence: Cadence::new(0),
             partitions: Vec::new(),
-            ends: VecDeque::new(),
+            ends: EndsHistory::new(),
             production_before: Vec::new(),
             delay_proof: DelayProof::default(),
             last_read_at: None,
@@ -67,7 +65,7 @@ impl GroupEstimator {
         if first_poll {
             self.last_commit_seen_at = Some(sample.commits_at);
         }
-        self.remember_ends(sample);
+        self.ends.push(sample.ends_at, sample.ends);
         let mut update = GroupUpdate::default();
         for index in 0..self.partitions.len() {
             self.update_partition(index, sample, after, first_poll, &mut update);
@@ -82,21 +80,14 @@ impl GroupEstimator {
         if first_poll {
             return update;
         }
+        let gain = busy_gain(&self.config);
         for (track, end) in self.partitions.iter_mut().zip(sample.ends) {
-            track.age_busy(&self.config);
+            track.age_busy(gain);
             if let Some(end) = end {
                 track.note_owed(&self.config, sample.commits_at, *end);
             }
         }
         update
-    }
-
-    fn remember_ends(&mut self, sample: &Sample<'_>) {
-        if self.ends.len() >= ENDS_KEPT {
-            self.ends.pop_front();
-        }
-        let ends = sample.ends.iter().map(|end| end.unwrap_or(f64::NAN)).collect();
-        self.ends.push_back((sample.ends_at, ends));
     }
 
     /// What was written to a partition up to its commit, messages/s: a surge after it proves nothing.
@@ -113,11 +104,11 @@ impl GroupEstimator {
     /// did in between. Over a long interval in which production grew this says more than the mean of the interval.
     fn least_speed(&self, partition: usize, position: f64, at: f64) -> f64 {
         let shortest = self.config.capacity_window_seconds.max(LEAST_POLLS * self.config.poll_seconds);
-        let since = self.ends.iter().take_while(|(read_at, _)| at - read_at >= shortest);
-        let speed = |(read_at, ends): &(f64, Vec<f64>)| {
-            (position - ends.get(partition).copied().unwrap_or(f64::NAN)) / (at - read_at)
-        };
-        since.map(speed).filter(|speed| speed.is_finite()).fold(0.0, f64::max)
+        let since = self.ends.of(partition).take_while(|(read_at, _)| at - read_at >= shortest);
+        since
+            .map(|(read_at, end)| (position - end) / (at - read_at))
+            .filter(|speed| speed.is_finite())
+            .fold(0.0, f64::max)
     }
 
     /// Whether commits are behind the work, by what the whole group shows.
@@ -126,37 +117,22 @@ impl GroupEstimator {
             self.delay_proof.interrupt();
             return;
         }
+        let cadence = self.cadence.or_default();
+        if !self.delay_proof.is_due(cadence, sample.commits_at) {
+            return;
+        }
         let known = |index: &usize| self.partitions[*index].position.is_some() && sample.ends[*index].is_some();
         let known: Vec<usize> = (0..self.partitions.len()).filter(known).collect();
         let position = known.iter().filter_map(|index| self.partitions[*index].position).sum();
         let end = known.iter().filter_map(|index| sample.ends[*index]).sum();
-        let total = |ends: &[f64]| known.iter().map(|index| ends.get(*index).copied().unwrap_or(f64::NAN)).sum();
-        let Some(age) = self.age(position, sample.commits_at, total) else { return };
+        let ends = self.ends.total(&known);
+        let Some(age) = age(position, sample.commits_at, ends.into_iter().rev()) else { return };
         let seen = Seen { at: sample.commits_at, position, end, age };
-        if let Some(since) = self.delay_proof.observe(&self.config, self.cadence.or_default(), seen) {
+        if let Some(since) = self.delay_proof.observe(&self.config, cadence, seen) {
             for track in &mut self.partitions {
                 track.delay.prove(self.config.poll_seconds, since);
             }
         }
-    }
-
-    /// Time since the record at `position` was written, at `at`, seconds; `None` where it is not there yet, or older than
-    /// what is remembered. `end_of` picks the end from one reading of all partitions.
-    fn age(&self, position: f64, at: f64, end_of: impl Fn(&[f64]) -> f64) -> Option<f64> {
-        let mut later: Option<(f64, f64)> = None;
-        for (read_at, ends) in self.ends.iter().rev() {
-            let here = end_of(ends);
-            if here.is_nan() {
-                return None;
-            }
-            if here <= position {
-                let (after, above) = later?;
-                let written = read_at + (after - read_at) * (position - here) / (above - here);
-                return Some((at - written).max(0.0));
-            }
-            later = Some((*read_at, here));
-        }
-        None
     }
 
     /// End of the log `delay` seconds before the last reading, and production then, messages/s.
@@ -167,16 +143,15 @@ impl GroupEstimator {
         }
         let at = sample.ends_at - delay;
         let mut later = (sample.ends_at, end);
-        for (read_at, ends) in self.ends.iter().rev().skip(1) {
-            let here = ends.get(partition).copied().unwrap_or(f64::NAN);
+        for (read_at, here) in self.ends.of(partition).rev().skip(1) {
             if here.is_nan() {
                 break;
             }
             let slope = (later.1 - here) / (later.0 - read_at).max(1e-3);
-            if *read_at <= at {
+            if read_at <= at {
                 return (here + slope * (at - read_at), slope);
             }
-            later = (*read_at, here);
+            later = (read_at, here);
         }
         (later.1, production)
     }
@@ -190,12 +165,6 @@ impl GroupEstimator {
         update: &mut GroupUpdate,
     ) {
         let (Some(position), Some(end)) = (sample.committed[index], sample.ends[index]) else { return };
-        let delay = self.partitions[index].delay.seconds();
-        let least = self.least_speed(index, position, sample.commits_at - delay);
-        let end_of = |ends: &[f64]| ends.get(index).copied().unwrap_or(f64::NAN);
-        let age = self.age(position, sample.commits_at, end_of);
-        let (end_then, production) = self.log_at(index, sample, end, delay);
-        let production_mean = if delay > 0.0 { production } else { self.pace(index, sample) };
         let track = &mut self.partitions[index];
         let Some(before) = track.position else {
             track.begin(sample.commits_at, position);
@@ -205,19 +174,21 @@ impl GroupEstimator {
         if position == before {
             return;
         }
+        let (delay, blind) = (track.delay.seconds(), track.seen_at < self.blind_until);
+        let (end_then, production) = self.log_at(index, sample, end, delay);
         let seen = CommitSeen {
             position,
             end: end_then,
-            age,
+            age: age(position, sample.commits_at, self.ends.of(index).rev()),
             production,
-            production_mean,
+            production_mean: if delay > 0.0 { production } else { self.pace(index, sample) },
             after,
             commits_at: sample.commits_at,
             ends_at: sample.ends_at,
-            least,
-            blind: track.seen_at < self.blind_until,
+            least: self.least_speed(index, position, sample.commits_at - delay),
+            blind,
         };
-        track.commit(&self.config, &mut self.cadence, seen);
+        self.partitions[index].commit(&self.config, &mut self.cadence, seen);
         update.new_commit = true;
         update.rewound |= position < before;
     }
@@ -288,7 +259,23 @@ impl GroupEstimator {
     }
 }
 
-/// Log ends that are remembered: a minute of polls, twice the slowest common commit interval.
-const ENDS_KEPT: usize = 61;
+/// Time since the record at `position` was written, at `at`, seconds, by `ends`, newest first; `None` where it is not there
+/// yet, or older than what is remembered.
+fn age(position: f64, at: f64, ends: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let mut later: Option<(f64, f64)> = None;
+    for (read_at, here) in ends {
+        if here.is_nan() {
+            return None;
+        }
+        if here <= position {
+            let (after, above) = later?;
+            let written = read_at + (after - read_at) * (position - here) / (above - here);
+            return Some((at - written).max(0.0));
+        }
+        later = Some((read_at, here));
+    }
+    None
+}
+
 /// Shortest time over which the least speed is taken, polls: the commit may be one poll older than it looks.
 const LEAST_POLLS: f64 = 3.0;

@@ -10,6 +10,7 @@
 mod cadence;
 mod capacity;
 mod commit_delay;
+mod ends;
 mod group;
 mod position;
 mod production;

@@ -51,10 +51,12 @@ impl GroupEstimator {
             .zip(ends)
             .map(|(track, end)| end.and_then(|end| self.lag_now(track, now, end)).unwrap_or(0.0))
             .collect();
-        let active = |index: usize| share(index) > ACTIVE_SHARE;
+        let active = |index: usize| share(index) > active_share(lag.len());
         let excluded = self.stuck(now, ends, &share);
+        let mut left_out = vec![false; lag.len()];
+        excluded.iter().for_each(|index| left_out[*index] = true);
         let counted: Vec<usize> = (0..lag.len())
-            .filter(|index| active(*index) && !excluded.contains(index) && self.partitions[*index].capacity > 0.0)
+            .filter(|index| active(*index) && !left_out[*index] && self.partitions[*index].capacity > 0.0)
             .collect();
         if counted.is_empty() {
             return None;
@@ -115,7 +117,8 @@ impl GroupEstimator {
         let recent = 1.5 * self.cadence.or_default() + 2.0 * self.config.poll_seconds;
         let mut late = Vec::new();
         let (mut late_share, mut live_share) = (0.0, 0.0);
-        for (index, track) in self.partitions.iter().enumerate().filter(|(index, _)| share(*index) > ACTIVE_SHARE) {
+        let least = active_share(self.partitions.len());
+        for (index, track) in self.partitions.iter().enumerate().filter(|(index, _)| share(*index) > least) {
             let silence = now - track.seen_at.max(self.blind_until);
             let unread = match (ends.get(index).copied().flatten(), track.position) {
                 (Some(end), Some(position)) => end > position + 1.0,
@@ -182,6 +185,46 @@ impl GroupEstimator {
 }
 
 /// Below this share of the traffic a partition is idle.
+fn active_share(partitions: usize) -> f64 {
+    ACTIVE_SHARE.min(ACTIVE_PART / partitions as f64)
+}
+
+/// A ten thousandth of the traffic…
 const ACTIVE_SHARE: f64 = 1e-4;
+/// …or this part of an even share, where there are so many partitions that an even share is no more than that (guessed).
+const ACTIVE_PART: f64 = 0.01;
 /// Below this share of the traffic partitions decide nothing.
 const NEGLIGIBLE_SHARE: f64 = 0.02;
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EstimateConfig, Sample};
+    use super::*;
+
+    /// An even share of 10,000 partitions is a ten thousandth of the traffic: that is not idle.
+    #[test]
+    fn partitions_are_not_idle_because_there_are_many() {
+        const PARTITIONS: usize = 20_000;
+        let mut group = GroupEstimator::new(EstimateConfig::for_poll(1.0));
+        let production = vec![10.0; PARTITIONS];
+        let mut last = Vec::new();
+        for second in 0..20 {
+            let at = f64::from(second);
+            let committed = vec![Some(10.0 * f64::from(second / 5 * 5)); PARTITIONS];
+            last = vec![Some(10.0 * at + 100.0); PARTITIONS];
+            let sample = Sample {
+                commits_at: at,
+                ends_at: at,
+                committed: &committed,
+                ends: &last,
+                production: &production,
+                production_mean: &production,
+            };
+            group.update(&sample);
+        }
+        let share = vec![1.0 / PARTITIONS as f64; PARTITIONS];
+        let assessment = group.assess(20.0, &last, &share).expect("every partition commits");
+        assert!((assessment.share - 1.0).abs() < 1e-6, "share {}", assessment.share);
+        assert!(assessment.lag_messages > 0.0);
+    }
+}
