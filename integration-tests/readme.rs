@@ -1,4 +1,4 @@
-//! The tables of the README are made from what was measured: `docs/measured/`, written by `.ci/measure`.
+//! The tables of the README and of docs/control.md are made from what was measured: `docs/measured/`, written by `.ci/measure`.
 //!
 //! `LAGVALVE_UPDATE_README=1 cargo test --test readme` writes them anew.
 
@@ -8,18 +8,25 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 #[test]
-fn the_readme_shows_what_was_measured() {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
-    let expected = filled(&filled(&readme, "results", &results()), "versions", &versions());
-    if std::env::var_os("LAGVALVE_UPDATE_README").is_some() {
-        fs::write(&path, &expected).unwrap();
-        return;
+fn the_documents_show_what_was_measured() {
+    let tables = [
+        ("README.md", "results", results()),
+        ("README.md", "versions", versions()),
+        ("docs/control.md", "beside", beside()),
+    ];
+    for (document, name, table) in tables {
+        let path = root().join(document);
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = filled(document, &text, name, &table);
+        if std::env::var_os("LAGVALVE_UPDATE_README").is_some() {
+            fs::write(&path, &expected).unwrap();
+        } else {
+            assert!(
+                text == expected,
+                "{document} is older than docs/measured; run LAGVALVE_UPDATE_README=1 cargo test --test readme"
+            );
+        }
     }
-    assert!(
-        readme == expected,
-        "README.md is older than docs/measured; run LAGVALVE_UPDATE_README=1 cargo test --test readme"
-    );
 }
 
 #[test]
@@ -42,19 +49,15 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// `text` with `table` between the marks of `name`.
-fn filled(text: &str, name: &str, table: &str) -> String {
+fn filled(document: &str, text: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- measured: {name} -->\n"), "<!-- end -->".to_owned());
-    let from = text.find(&begin).unwrap_or_else(|| panic!("README.md has no {begin}")) + begin.len();
-    let to = from + text[from..].find(&end).expect("README.md has no end mark");
+    let from = text.find(&begin).unwrap_or_else(|| panic!("{document} has no {begin}")) + begin.len();
+    let to = from + text[from..].find(&end).unwrap_or_else(|| panic!("{document} has no end mark"));
     format!("{}{table}{}", &text[..from], &text[to..])
 }
 
 fn results() -> String {
-    let mut rows = Vec::new();
-    for path in measured("demo-", ".jsonl") {
-        let text = fs::read_to_string(path).unwrap();
-        rows.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
-    }
+    let mut rows: Vec<Value> = measured("demo-", ".jsonl").iter().flat_map(|path| lines(path)).collect();
     let order = ["ten-to-two", "hundred-to-ten", "to-spare", "backfill"];
     rows.sort_by_key(|row| {
         let scenario = order.iter().position(|name| row["scenario"] == *name).expect("a scenario");
@@ -92,6 +95,92 @@ fn result_row(row: &Value) -> String {
         row["lost"],
         row["duplicated"],
     )
+}
+
+/// The same stories simulated and on Kafka, by commit interval.
+fn beside() -> String {
+    let simulated = lines(&root().join("docs/measured/beside-simulated.jsonl"));
+    let on_kafka: Vec<Value> = measured("beside-kafka-", ".jsonl").iter().flat_map(|path| lines(path)).collect();
+    let mut table = String::from(
+        "| story | commits | where | settled | highest drain time | steady drain time | rate varies by | withheld |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for story in ["ten-to-two", "backfill", "to-spare"] {
+        for commits in [1, 5, 30] {
+            let id = format!("{story}-{commits}");
+            let runs: Vec<&Value> = simulated.iter().filter(|run| run["scenario"] == id.as_str()).collect();
+            table += &beside_row(story, commits, "simulated", &runs);
+            for protocol in ["classic", "consumer"] {
+                let same = |run: &&Value| {
+                    run["scenario"] == story && run["commit_seconds"] == commits && run["protocol"] == protocol
+                };
+                let runs: Vec<&Value> = on_kafka.iter().filter(same).collect();
+                let label = runs.first().and_then(|run| run["broker"].as_str()).expect("it was measured");
+                table += &beside_row(story, commits, &format!("{label}, {protocol}"), &runs);
+            }
+        }
+    }
+    table
+}
+
+fn beside_row(story: &str, commits: i32, place: &str, runs: &[&Value]) -> String {
+    assert!(!runs.is_empty(), "{story} with commits every {commits} s was not measured: {place}");
+    let figures = match story {
+        "to-spare" => [String::from("–"), String::from("–"), String::from("–"), String::from("–")],
+        _ => [
+            range(runs, settled, 0, " s"),
+            range(runs, |run| run["peak_drain_seconds"].as_f64(), 1, " s"),
+            range(runs, |run| mean(run, "steady_drain_seconds", "steady_drain_seconds"), 2, " s"),
+            range(runs, |run| mean(run, "rate_cov", "cov").map(|cov| 100.0 * cov), 1, " %"),
+        ],
+    };
+    let withheld = match story {
+        "to-spare" => range(runs, |run| run["harm_percent"].as_f64().or(run["withheld_percent"].as_f64()), 2, " %"),
+        _ => "–".to_owned(),
+    };
+    format!("| {story} | {commits} s | {place} | {} | {withheld} |\n", figures.join(" | "))
+}
+
+/// Stages of a run on Kafka in which something must settle; the simulator's figures are of the same.
+fn stages(run: &Value) -> Vec<&Value> {
+    let asked = ["enforce", "consumer_halved", "consumer_restarted", "consumer_doubled"];
+    let stages = run["stages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    stages.iter().filter(|stage| asked.iter().any(|kind| stage["stage"] == *kind)).collect()
+}
+
+/// The longest time to settle of all stages.
+fn settled(run: &Value) -> Option<f64> {
+    if run["stages"].is_null() {
+        return run["settled_seconds"].as_f64();
+    }
+    let seconds = |stage: &&Value| stage["settled_seconds"].as_f64();
+    stages(run).iter().try_fold(0.0, |longest: f64, stage| seconds(stage).map(|seconds| longest.max(seconds)))
+}
+
+/// The mean of a figure over all stages; of the run where it has none, under `simulated`.
+fn mean(run: &Value, figure: &str, simulated: &str) -> Option<f64> {
+    let values: Vec<f64> = stages(run).iter().filter_map(|stage| stage[figure].as_f64()).collect();
+    if values.is_empty() { run[simulated].as_f64() } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
+}
+
+/// The least and the most of a figure; "never" where a run has none.
+fn range(runs: &[&Value], figure: impl Fn(&Value) -> Option<f64>, digits: usize, unit: &str) -> String {
+    let known: Vec<f64> = runs.iter().filter_map(|run| figure(run)).collect();
+    let never = runs.len() - known.len();
+    let (least, most) =
+        known.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), value| (a.min(*value), b.max(*value)));
+    let (least, most) = (format!("{least:.digits$}"), format!("{most:.digits$}"));
+    match (known.len(), never) {
+        (0, _) => "never".to_owned(),
+        (_, 0) if least == most => format!("{most}{unit}"),
+        (_, 0) => format!("{least} to {most}{unit}"),
+        _ => format!("{least} to {most}{unit}, never in {never} of {}", runs.len()),
+    }
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn versions() -> String {

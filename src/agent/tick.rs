@@ -67,7 +67,7 @@ impl ValveLoop {
     pub fn with_constants(
         settings: ValveSettings,
         estimate: EstimateConfig,
-        control: fn(f64, f64) -> ControlConfig,
+        control: impl Fn(f64, f64) -> ControlConfig,
     ) -> Self {
         let safe_rate = settings.safe_rate.map(MessagesPerSecond::get);
         let signal_loss = match settings.on_signal_lost {

@@ -36,9 +36,8 @@ pub use replay::{
 };
 pub use run::{Case, Outcome, run_scenario};
 pub use scenario::{
-    CommitView, Expectation, Fault, FaultKind, GapPlan, GroupPlan, Leaves, Load, ObservationPlan, Pauses, Range,
-    RetryPlan, ScalerPlan, Scenario, ScenarioError, Shape, TransactionPlan, ValvePlan, ValveTopics, Yardstick,
-    catalogue,
+    CommitView, Expectation, Fault, FaultKind, GapPlan, GroupPlan, Load, ObservationPlan, Pauses, Range, RetryPlan,
+    ScalerPlan, Scenario, ScenarioError, Shape, TransactionPlan, ValvePlan, ValveTopics, Yardstick, catalogue,
 };
 pub use score::{SET_POINT_SECONDS, Score, Settled};
 pub use shipped::{Shipped, ShippedStart};

@@ -57,16 +57,27 @@ impl Shipped {
     /// The same with settings and estimators of the caller's own.
     #[must_use]
     pub fn with(scenario: &Scenario, settings: ValveSettings, estimate: EstimateConfig) -> Self {
+        Self::with_constants(scenario, settings, estimate, ControlConfig::new)
+    }
+
+    /// The same with laws of the caller's own; `control` makes their constants from a set-point and a poll interval, seconds.
+    #[must_use]
+    pub fn with_constants(
+        scenario: &Scenario,
+        settings: ValveSettings,
+        estimate: EstimateConfig,
+        control: impl Fn(f64, f64) -> ControlConfig,
+    ) -> Self {
         let partitions: Vec<TopicPartition> =
             (0..scenario.partitions_of(0).count()).map(|index| TopicPartition::new(TOPIC, index as i32)).collect();
         let initial = match (settings.start, settings.initial_rate) {
             (_, Some(rate)) => rate.get(),
             (Start::Open, None) => f64::INFINITY,
-            (Start::Slow, None) => ControlConfig::new(0.0, estimate.poll_seconds).first_rate,
+            (Start::Slow, None) => control(0.0, estimate.poll_seconds).first_rate,
         };
         Self {
             snapshot: empty_snapshot(&partitions, &settings),
-            valve: ValveLoop::with_estimate(settings, estimate),
+            valve: ValveLoop::with_constants(settings, estimate, control),
             initial,
             partitions,
             descriptions: HashMap::new(),

@@ -105,7 +105,7 @@ impl Summary {
             mean_j: mean(|total| total.j),
             lost_percent: mean(|total| total.lost_percent),
             excess_seconds: mean(|total| total.excess_seconds),
-            cov: covs.iter().sum::<f64>() / covs.len().max(1) as f64,
+            cov: covs.iter().fold(0.0, |sum, cov| sum + cov) / covs.len().max(1) as f64,
             worst_harm_percent: totals.iter().filter_map(|total| total.harm_percent).fold(0.0, f64::max),
             worst_j_above_oracle: above.fold(f64::NEG_INFINITY, f64::max),
             runs: results.iter().map(|result| result.scores.len()).sum(),

@@ -36,6 +36,11 @@ pub(crate) struct DemoArgs {
     #[arg(short, long, requires = "bootstrap_servers")]
     pub(crate) group: Option<String>,
 
+    /// How the group's members find each other, with --bootstrap-servers: by the classic protocol or the new one
+    /// (KIP-848)
+    #[arg(long, value_enum, default_value_t = GroupProtocol::Classic, requires = "bootstrap_servers", value_name = "PROTOCOL")]
+    pub(crate) group_protocol: GroupProtocol,
+
     /// Serve /metrics and /v1/valves of the demo's valve here while it plays
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
@@ -104,6 +109,15 @@ impl Scenario {
             Self::ToSpare => "to-spare",
         }
     }
+}
+
+/// `--group-protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GroupProtocol {
+    /// Members rejoin together, and are given everything anew
+    Classic,
+    /// The broker gives and takes single partitions; Kafka 4 and up
+    Consumer,
 }
 
 /// `--start`.

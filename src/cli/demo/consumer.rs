@@ -1,7 +1,7 @@
 //! The consumer group that governs: real rdkafka members on threads of their own, slowed to a set rate.
 
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,9 +10,10 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaResult;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use tokio::sync::Notify;
 
+use super::args::GroupProtocol;
 use super::member::{Command, CommitClock, Mail, Member};
 use super::pacer::Pacer;
 use super::truth::{PARTITIONS, Truth};
@@ -28,6 +29,8 @@ pub(super) struct GroupSize {
     pub(super) members: u32,
     /// One client, a member to the broker, stands for all of them.
     pub(super) in_one_client: bool,
+    /// How they find each other.
+    pub(super) protocol: GroupProtocol,
 }
 
 impl GroupSize {
@@ -62,11 +65,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Changes what client `index` owns, and tells who waits for it.
-    fn assign(&self, index: u32, change: impl FnOnce(usize) -> usize) {
+    /// Client `index` owns `count` partitions now: tells who waits for it.
+    fn assign(&self, index: u32, count: usize) {
         let mut assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owned) = assigned.get_mut(index as usize) {
-            *owned = change(*owned);
+            *owned = count;
         }
         drop(assigned);
         self.assignment_changed.notify_waiters();
@@ -109,7 +112,7 @@ impl Group {
     pub(super) fn start(&mut self) -> Result<(), Failure> {
         let failed =
             |error: &dyn std::fmt::Display| Failure::failed(format!("cannot start the consumer group: {error}"));
-        let GroupSize { members, in_one_client } = self.size;
+        let GroupSize { members, in_one_client, .. } = self.size;
         let clock = |index| CommitClock::of_member(index, members, self.commit_interval, SystemClock.now());
         for index in 0..self.size.clients() {
             let clocks = if in_one_client { (0..members).map(clock).collect() } else { vec![clock(index)] };
@@ -183,7 +186,7 @@ impl Group {
         // A member that cannot reach its broker takes a while to go.
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         let _ = joined.await;
-        (0..self.size.clients()).for_each(|index| self.shared.assign(index, |_| 0));
+        (0..self.size.clients()).for_each(|index| self.shared.assign(index, 0));
     }
 
     fn member(&self, index: u32) -> KafkaResult<BaseConsumer<Membership>> {
@@ -194,14 +197,19 @@ impl Group {
             .set("group.id", &self.name)
             // A static member says no goodbye when it is dropped: the way to crash without ending this process.
             .set("group.instance.id", &id)
-            .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
-            .set("heartbeat.interval.ms", "1000")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "50")
             // The backlog belongs on the broker, not in this process.
             .set("queued.min.messages", "5000")
             .set("queued.max.messages.kbytes", "16384");
+        match self.size.protocol {
+            GroupProtocol::Classic => config
+                .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
+                .set("heartbeat.interval.ms", "1000"),
+            // Both are the broker's to say there.
+            GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        };
         let consumer = config.create_with_context(Membership::new(index, Arc::clone(&self.shared)))?;
         Consumer::subscribe(&consumer, &[&self.topic])?;
         Ok(consumer)
@@ -212,18 +220,64 @@ impl Group {
 pub(super) struct Membership {
     index: u32,
     pub(super) shared: Arc<Shared>,
-    /// The partitions owned, when that has changed since they were last taken.
-    changed: Mutex<Option<Vec<i32>>>,
+    owned: Mutex<Owned>,
+}
+
+/// What a member owns, and what of it it has not yet been told.
+#[derive(Default)]
+struct Owned {
+    partitions: Vec<i32>,
+    new: Vec<i32>,
+    changed: bool,
+}
+
+/// What has changed since it was last asked.
+pub(super) struct Change {
+    /// All partitions owned now.
+    pub(super) owned: Vec<i32>,
+    /// Those of them that came, or went and came back.
+    pub(super) new: Vec<i32>,
+}
+
+impl Change {
+    /// Whether `partition` was owned before and has been without a break.
+    pub(super) fn keeps(&self, partition: i32) -> bool {
+        self.owned.contains(&partition) && !self.new.contains(&partition)
+    }
+}
+
+impl Owned {
+    /// A group of the consumer protocol gives and takes single partitions; a classic one takes all and gives anew.
+    fn give(&mut self, partitions: &[i32]) {
+        self.partitions.extend(partitions);
+        self.new.extend(partitions);
+        self.changed = true;
+    }
+
+    fn take(&mut self, partitions: &[i32]) {
+        self.partitions.retain(|partition| !partitions.contains(partition));
+        self.new.retain(|partition| !partitions.contains(partition));
+        self.changed = true;
+    }
+
+    fn change(&mut self) -> Option<Change> {
+        let new = std::mem::take(&mut self.new);
+        std::mem::take(&mut self.changed).then(|| Change { owned: self.partitions.clone(), new })
+    }
 }
 
 impl Membership {
     fn new(index: u32, shared: Arc<Shared>) -> Self {
-        Self { index, shared, changed: Mutex::new(None) }
+        Self { index, shared, owned: Mutex::default() }
     }
 
-    /// The partitions owned, if that has changed since the last call.
-    pub(super) fn take_change(&self) -> Option<Vec<i32>> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What has changed since the last call, if anything has.
+    pub(super) fn take_change(&self) -> Option<Change> {
+        self.owned().change()
+    }
+
+    fn owned(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -231,17 +285,41 @@ impl ClientContext for Membership {}
 
 impl ConsumerContext for Membership {
     fn post_rebalance(&self, _consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let owned = match rebalance {
-            Rebalance::Assign(partitions) => {
-                self.shared.assign(self.index, |owned| owned + partitions.count());
-                partitions.elements().iter().map(TopicPartitionListElem::partition).collect()
-            }
-            Rebalance::Revoke(partitions) => {
-                self.shared.assign(self.index, |owned| owned.saturating_sub(partitions.count()));
-                Vec::new()
-            }
-            Rebalance::Error(_) => return,
+        let numbers = |list: &TopicPartitionList| -> Vec<i32> {
+            list.elements().iter().map(TopicPartitionListElem::partition).collect()
         };
-        *self.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(owned);
+        match rebalance {
+            Rebalance::Assign(partitions) => self.owned().give(&numbers(partitions)),
+            Rebalance::Revoke(partitions) => self.owned().take(&numbers(partitions)),
+            Rebalance::Error(_) => return,
+        }
+        let count = self.owned().partitions.len();
+        self.shared.assign(self.index, count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_went_and_came_back_is_new() {
+        let mut owned = Owned::default();
+        owned.give(&[0, 1]);
+        let change = owned.change().unwrap();
+        assert_eq!((change.owned, change.new), (vec![0, 1], vec![0, 1]));
+        assert!(owned.change().is_none());
+
+        // A classic group: everything goes, and some comes back.
+        owned.take(&[0, 1]);
+        owned.give(&[1, 2]);
+        let change = owned.change().unwrap();
+        assert!(!change.keeps(0) && !change.keeps(1) && !change.keeps(2));
+
+        // A group of the consumer protocol: one goes, one comes, the rest stays.
+        owned.take(&[2]);
+        owned.give(&[3]);
+        let change = owned.change().unwrap();
+        assert_eq!((change.keeps(1), change.owned, change.new), (true, vec![1, 3], vec![3]));
     }
 }

@@ -50,7 +50,8 @@ impl Crew {
         args: &DemoArgs,
     ) -> Result<Self, Failure> {
         let config = cluster.client_config("lagvalve-demo");
-        let size = GroupSize { members: args.members, in_one_client: cluster.is_embedded() };
+        let size =
+            GroupSize { members: args.members, in_one_client: cluster.is_embedded(), protocol: args.group_protocol };
         let mut group = Group::new(
             config.clone(),
             (cluster.topic(), cluster.group()),

@@ -18,7 +18,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::consumer::{Membership, Shared};
+use super::consumer::{Change, Membership, Shared};
 use super::payload::Stamp;
 use super::writers::LIVE_PRODUCER;
 
@@ -44,9 +44,7 @@ pub(super) struct Mail {
 /// One member.
 pub(super) struct Member {
     /// Before the consumer: each holds a handle of it.
-    queues: Vec<PartitionQueue<Membership>>,
-    /// The next record of each queue, once it was looked at.
-    heads: Vec<Option<Head>>,
+    lanes: Vec<Lane>,
     consumer: Arc<BaseConsumer<Membership>>,
     shared: Arc<Shared>,
     mail: Mail,
@@ -55,6 +53,14 @@ pub(super) struct Member {
     clocks: Vec<CommitClock>,
     /// Nothing was there to read the last time.
     idle: bool,
+}
+
+/// A partition of a member.
+struct Lane {
+    partition: i32,
+    queue: PartitionQueue<Membership>,
+    /// The next record, once it was looked at.
+    head: Option<Head>,
 }
 
 /// When a share of the partitions is committed, and what of it.
@@ -103,8 +109,7 @@ impl Member {
         (commit_interval, clocks): (Duration, Vec<CommitClock>),
     ) -> Self {
         Self {
-            queues: Vec::new(),
-            heads: Vec::new(),
+            lanes: Vec::new(),
             shared: Arc::clone(&consumer.context().shared),
             consumer: Arc::new(consumer),
             mail,
@@ -149,35 +154,37 @@ impl Member {
                 batch.add(record);
             }
         }
-        if let Some(partitions) = self.consumer.context().take_change() {
-            self.split(&partitions);
+        if let Some(change) = self.consumer.context().take_change() {
+            self.split(&change);
         }
         while batch.records < most {
-            for (queue, head) in self.queues.iter().zip(&mut self.heads).filter(|(_, head)| head.is_none()) {
-                *head = queue.poll(Duration::ZERO).and_then(Head::of);
+            for lane in self.lanes.iter_mut().filter(|lane| lane.head.is_none()) {
+                lane.head = lane.queue.poll(Duration::ZERO).and_then(Head::of);
             }
-            let oldest =
-                self.heads.iter_mut().filter(|head| head.is_some()).min_by_key(|head| head.map(|h| h.timestamp));
+            let heads = self.lanes.iter_mut().map(|lane| &mut lane.head).filter(|head| head.is_some());
+            let oldest = heads.min_by_key(|head| head.map(|h| h.timestamp));
             let Some(head) = oldest.and_then(Option::take) else { break };
             batch.add(head);
         }
         batch
     }
 
-    /// Gives every partition a queue of its own, which says so when there is something to read.
-    fn split(&mut self, partitions: &[i32]) {
-        let split = |partition: &i32| self.consumer.split_partition_queue(&self.topic, *partition);
-        self.queues = partitions.iter().filter_map(split).collect();
-        // What was looked at and not processed comes again: the assignment begins at what was committed.
-        self.heads = vec![None; self.queues.len()];
-        // What belongs to others now is theirs to commit.
-        self.clocks.iter_mut().for_each(|clock| clock.positions.retain(|partition, _| partitions.contains(partition)));
-        for queue in &mut self.queues {
+    /// Gives every new partition a queue of its own, which says so when there is something to read.
+    fn split(&mut self, change: &Change) {
+        // What was looked at in a partition that went and came back comes again: it begins at what was committed.
+        self.lanes.retain(|lane| change.keeps(lane.partition));
+        for partition in &change.new {
+            let Some(mut queue) = self.consumer.split_partition_queue(&self.topic, *partition) else { continue };
             let wake = self.mail.wake.clone();
             queue.set_nonempty_callback(move || {
                 // Fails only when the member has gone.
                 let _ = wake.send(Command::Wake);
             });
+            self.lanes.push(Lane { partition: *partition, queue, head: None });
+        }
+        // What belongs to others now is theirs to commit.
+        for clock in &mut self.clocks {
+            clock.positions.retain(|partition, _| change.owned.contains(partition));
         }
     }
 

@@ -39,13 +39,14 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
     let pairs = args.seeds.count().saturating_mul(scenarios.len() as u64);
     let mut plot = args.plot.as_deref().map(|file| Plot::begin(file, &args.laws, pairs)).transpose()?;
     let began = SystemClock.now();
-    let mut report = Report::new(&args.laws, scenarios.len());
+    let mut report = Report::new(&args.laws, &scenarios);
     let mut runs = 0;
-    'all: for scenario in &scenarios {
+    let mut spent = false;
+    for scenario in &scenarios {
         for seed in args.seeds.iter() {
-            if fuzz::is_spent(args.budget, began) {
-                say(&format!("the budget is spent: {runs} of {pairs} pairs of scenario and seed were run"));
-                break 'all;
+            spent = fuzz::is_spent(args.budget, began);
+            if spent {
+                break;
             }
             runs += 1;
             let case = Case::new(scenario, seed);
@@ -62,6 +63,10 @@ pub(crate) fn run(args: &SimulateArgs) -> Result<(), Failure> {
         }
         if !output.is_json() {
             report.rows_of(scenario).iter().try_for_each(|row| output.line(row))?;
+        }
+        if spent {
+            say(&format!("the budget is spent: {runs} of {pairs} pairs of scenario and seed were run"));
+            break;
         }
     }
     report.end(output, SystemClock.now().seconds_since(began))?;

@@ -67,14 +67,17 @@ struct SummaryLine {
 pub(super) struct Report {
     laws: Vec<LawChoice>,
     results: Vec<Vec<ScenarioResult>>,
+    /// Width of the first column.
+    id_width: usize,
     begun: bool,
 }
 
 impl Report {
     /// Nothing was run yet.
-    pub(super) fn new(laws: &[LawChoice], scenarios: usize) -> Self {
-        let none = || Vec::with_capacity(scenarios);
-        Self { laws: laws.to_vec(), results: laws.iter().map(|_| none()).collect(), begun: false }
+    pub(super) fn new(laws: &[LawChoice], scenarios: &[Scenario]) -> Self {
+        let none = || Vec::with_capacity(scenarios.len());
+        let id_width = scenarios.iter().map(|scenario| scenario.id.len()).fold(4, usize::max);
+        Self { laws: laws.to_vec(), results: laws.iter().map(|_| none()).collect(), id_width, begun: false }
     }
 
     /// Takes one run of law number `place`.
@@ -91,16 +94,16 @@ impl Report {
         self.results.iter().map(|results| missed_in(results).count()).sum()
     }
 
-    /// The rows of the scenario that was run last, with a head before the first.
+    /// The rows of `scenario` if it was run last, a head before the first of all; none where no seed of it was run.
     pub(super) fn rows_of(&mut self, scenario: &Scenario) -> Vec<String> {
         let mut rows = Vec::new();
         if !std::mem::replace(&mut self.begun, true) {
-            rows.push(HEAD.to_owned());
+            rows.push(format!("{:<1$} {HEAD}", "id", self.id_width));
         }
         for (place, (law, results)) in self.laws.iter().zip(&self.results).enumerate() {
-            let Some(result) = results.last() else { continue };
+            let Some(result) = results.last().filter(|result| result.id == scenario.id) else { continue };
             let title = if place == 0 { scenario.title.as_str() } else { "" };
-            rows.push(row(&scenario.id, title, law.name(), result));
+            rows.push(format!("{:<1$} {2}", scenario.id, self.id_width, row(title, law.name(), result)));
         }
         rows
     }
@@ -157,12 +160,12 @@ fn missed_in(results: &[ScenarioResult]) -> impl Iterator<Item = String> + '_ {
     results.iter().flat_map(ScenarioResult::misses)
 }
 
-fn row(id: &str, title: &str, law: &str, result: &ScenarioResult) -> String {
+fn row(title: &str, law: &str, result: &ScenarioResult) -> String {
     let (total, oracle) = (result.total(), result.oracle_total());
     let or_dash =
         |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"));
     format!(
-        "{id:<4} {:<34.34} {law:<13} {:>7.2} {:>7.2} {:>7.2} {:>8.2} {:>6} {:>6} {:>7.1} {:>6} {:>6}",
+        "{:<34.34} {law:<13} {:>7.2} {:>7.2} {:>7.2} {:>8.2} {:>6} {:>6} {:>7.1} {:>6} {:>6}",
         title,
         total.j,
         oracle.j,
@@ -181,4 +184,4 @@ fn round(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-const HEAD: &str = "id   scenario                           law                 J  oracle  lost % excess s    CoV settle  peak s  lag s harm %";
+const HEAD: &str = "scenario                           law                 J  oracle  lost % excess s    CoV settle  peak s  lag s harm %";

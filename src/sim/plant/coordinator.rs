@@ -5,7 +5,7 @@ use super::steps_in;
 use super::world::World;
 use crate::lag::GroupState;
 use crate::sim::policy::Described;
-use crate::sim::scenario::{FaultKind, Leaves};
+use crate::sim::scenario::FaultKind;
 
 /// The newest description at `now` of a group that is described every [`DESCRIBE_SECONDS`]; asking fails in a blackout.
 pub(super) fn newest(world: &World<'_>, staff: &Staff, group: usize, now: f64) -> Option<Described> {
@@ -25,14 +25,8 @@ fn describe(world: &World<'_>, staff: &Staff, group: usize, at: f64) -> Describe
     for fault in world.scenario.faults.iter().filter(|fault| fault.group == group) {
         match fault.kind {
             FaultKind::Rebalance if fault.lasts_at(at) => state = GroupState::Rebalancing,
-            FaultKind::Crash(leaves) if fault.lasts_at(at) => {
-                let notices = match leaves {
-                    Leaves::AtOnce => 0.0,
-                    Leaves::SessionTimeout => SESSION_SECONDS,
-                };
-                if at >= fault.at_seconds + notices {
-                    (state, members) = (GroupState::Empty, 0);
-                }
+            FaultKind::Crash(unnoticed) if fault.lasts_at(at) && at >= fault.at_seconds + unnoticed => {
+                (state, members) = (GroupState::Empty, 0);
             }
             FaultKind::MemberDeath(_) if at >= fault.ends_seconds() => members = members.saturating_sub(1),
             _ => {}
@@ -43,8 +37,6 @@ fn describe(world: &World<'_>, staff: &Staff, group: usize, at: f64) -> Describe
 
 /// Time between two descriptions, seconds.
 pub(super) const DESCRIBE_SECONDS: f64 = 5.0;
-/// `session.timeout.ms` of Kafka's own consumer: so long a killed member counts as alive, seconds.
-const SESSION_SECONDS: f64 = 45.0;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::STEP_SECONDS;
 use super::behind::Behind;
 use super::scaler::Staff;
-use super::world::{World, split};
+use super::world::{World, phase, split};
 use crate::sim::scenario::FaultKind;
 
 /// One group of a run. Positions in messages, a partition each.
@@ -69,6 +69,9 @@ impl Readers {
             match fault.kind {
                 FaultKind::Rebalance if span.start == step => self.commit_all(),
                 FaultKind::Crash(_) if span.start == step => self.position.clone_from(&self.committed),
+                FaultKind::Crash(_) if span.end == step && world.scenario.groups[group].commits_spread => {
+                    self.restart(world, step);
+                }
                 FaultKind::MemberDeath(_) if span.end == step => self.position.clone_from(&self.committed),
                 FaultKind::Rewind(work_seconds) if span.start == step => {
                     let back = work_seconds * world.nominal(step, group);
@@ -94,6 +97,16 @@ impl Readers {
         for (member, state) in self.members.iter_mut().enumerate() {
             self.assigned[member] = split(world.scenario.partitions, count, member);
             *state = MemberState { next_commit: now + plan.commit_seconds, done: 0.0, batch: 0.0 };
+        }
+    }
+
+    /// The members are new ones, and begin their commit intervals one after the other.
+    fn restart(&mut self, world: &World<'_>, step: usize) {
+        let plan = &world.scenario.groups[self.group];
+        let now = step as f64 * STEP_SECONDS;
+        for (member, state) in self.members.iter_mut().enumerate() {
+            let next_commit = now + phase(member, plan) * plan.commit_seconds;
+            *state = MemberState { next_commit, done: 0.0, batch: 0.0 };
         }
     }
 

@@ -258,11 +258,18 @@ fn members(scenario: &Scenario, chance: &mut Chance) -> Vec<Member> {
     let mut members = Vec::new();
     for (group, plan) in scenario.groups.iter().enumerate() {
         for member in 0..slots(plan) {
-            let first_commit = chance.uniform(0.05, 1.0) * plan.commit_seconds;
+            let drawn = chance.uniform(0.05, 1.0);
+            let share = if plan.commits_spread { phase(member, plan) } else { drawn };
+            let first_commit = share * plan.commit_seconds;
             members.push(Member { group, partitions: split(scenario.partitions, plan.members, member), first_commit });
         }
     }
     members
+}
+
+/// Where in its interval the first commit of a member falls when they are spread, above 0 to 1.
+pub(super) fn phase(member: usize, plan: &GroupPlan) -> f64 {
+    (member + 1) as f64 / plan.members as f64
 }
 
 /// Most members that a group ever has.

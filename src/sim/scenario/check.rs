@@ -195,6 +195,7 @@ impl Findings {
                     "there is no such partition",
                 );
             }
+            FaultKind::Crash(unnoticed) => self.at_least(&format!("{path}.session_timeout_seconds"), unnoticed, 0.0),
             FaultKind::Rewind(work) => self.at_least(&format!("{path}.work_seconds"), work, 0.0),
             FaultKind::HangingTransaction(partition) => {
                 let missing = partition.is_some_and(|partition| partition >= scenario.partitions);
@@ -202,7 +203,7 @@ impl Findings {
                 let path = format!("{path}.kind");
                 self.refuse(scenario.load.transactions.is_none(), &path, "needs `load.transactions`");
             }
-            FaultKind::Rebalance | FaultKind::Crash(_) => {}
+            FaultKind::Rebalance => {}
         }
     }
 

@@ -21,8 +21,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// The group commits, then nobody reads until it is over.
     Rebalance,
-    /// Every member goes down and begins again at its commit.
-    Crash(Leaves),
+    /// Every member goes down and begins again at its commit; the group is seen to be empty so many seconds later.
+    Crash(f64),
     /// The member of this number goes down; its partitions wait until the group notices.
     MemberDeath(usize),
     /// The partition of this number is not read, its peers are.
@@ -32,17 +32,6 @@ pub enum FaultKind {
     /// A transaction stays open and pins the last stable offset of this partition, or of all, until it is aborted:
     /// after `transaction.timeout.ms`, 60 s by default. It strikes every `read_committed` group.
     HangingTransaction(Option<usize>),
-}
-
-/// How a group that goes down looks from outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Leaves {
-    /// Shut down: its members say so and the group is empty at once.
-    AtOnce,
-    /// Killed: the group looks stable until the session timeout.
-    #[default]
-    SessionTimeout,
 }
 
 impl Fault {
@@ -80,6 +69,7 @@ struct Written {
     #[serde(default)]
     group: usize,
     leaves: Option<Leaves>,
+    session_timeout_seconds: Option<f64>,
     member: Option<usize>,
     partition: Option<usize>,
     work_seconds: Option<f64>,
@@ -96,21 +86,49 @@ enum Name {
     HangingTransaction,
 }
 
+/// How a group that goes down looks from outside.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Leaves {
+    /// Shut down: its members say so and the group is empty at once.
+    AtOnce,
+    /// Killed: the group looks stable until the session timeout.
+    #[default]
+    SessionTimeout,
+}
+
+/// `session.timeout.ms` of Kafka's own consumer and `group.consumer.session.timeout.ms` of its brokers: so long a killed
+/// member counts as alive, seconds.
+const SESSION_SECONDS: f64 = 45.0;
+
+impl Written {
+    /// How long after a crash the group is seen to be empty, seconds.
+    fn unnoticed_seconds(&self) -> Result<f64, &'static str> {
+        match (self.leaves.unwrap_or_default(), self.session_timeout_seconds) {
+            (Leaves::AtOnce, None) => Ok(0.0),
+            (Leaves::AtOnce, Some(_)) => Err("who leaves `at_once` is not timed out: no `session_timeout_seconds`"),
+            (Leaves::SessionTimeout, seconds) => Ok(seconds.unwrap_or(SESSION_SECONDS)),
+        }
+    }
+}
+
 impl TryFrom<Written> for Fault {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { kind: name, at_seconds, seconds, group, leaves, member, partition, work_seconds } = written;
+        let unnoticed = written.unnoticed_seconds()?;
+        let Written { kind: name, at_seconds, seconds, group, member, partition, work_seconds, .. } = written;
         let kind = match name {
             Name::Rebalance => FaultKind::Rebalance,
-            Name::Crash => FaultKind::Crash(leaves.unwrap_or_default()),
+            Name::Crash => FaultKind::Crash(unnoticed),
             Name::MemberDeath => FaultKind::MemberDeath(member.ok_or("a member_death names its `member`")?),
             Name::Stuck => FaultKind::Stuck(partition.ok_or("a stuck partition needs its `partition`")?),
             Name::Rewind => FaultKind::Rewind(work_seconds.ok_or("a rewind needs `work_seconds`")?),
             Name::HangingTransaction => FaultKind::HangingTransaction(partition),
         };
         let belongs = [
-            (leaves.is_some(), Name::Crash, "`leaves` belongs to a crash"),
+            (written.leaves.is_some(), Name::Crash, "`leaves` belongs to a crash"),
+            (written.session_timeout_seconds.is_some(), Name::Crash, "`session_timeout_seconds` belongs to a crash"),
             (member.is_some(), Name::MemberDeath, "`member` belongs to a member_death"),
             (work_seconds.is_some(), Name::Rewind, "`work_seconds` belongs to a rewind"),
         ];

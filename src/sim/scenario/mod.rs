@@ -8,7 +8,7 @@ mod shape;
 mod story;
 
 pub use catalogue::catalogue;
-pub use fault::{Fault, FaultKind, Leaves};
+pub use fault::{Fault, FaultKind};
 pub use plans::{CommitView, GapPlan, RetryPlan, ScalerPlan, TransactionPlan, ValvePlan, ValveTopics};
 pub use shape::Shape;
 pub use story::{Expectation, GroupPlan, Load, ObservationPlan, Pauses, Range, Scenario, Yardstick};
@@ -134,6 +134,14 @@ mod tests {
             let text = SMALL.replace(place, &format!("{place}\n{plan}"));
             let error = Scenario::parse(&text).unwrap_err().to_string();
             assert!(error.starts_with(path), "{error}");
+        }
+        let crash = "[[faults]]\nkind = \"crash\"\nat_seconds = 1\nseconds = 2\n";
+        for (timeout, reason) in [
+            ("session_timeout_seconds = -1", "faults[0].session_timeout_seconds"),
+            ("leaves = \"at_once\"\nsession_timeout_seconds = 6", "not timed out"),
+        ] {
+            let error = Scenario::parse(&format!("{SMALL}{crash}{timeout}\n")).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
         }
         let hanging = format!("{SMALL}[[faults]]\nkind = \"hanging_transaction\"\nat_seconds = 1\nseconds = 2\n");
         assert!(Scenario::parse(&hanging).unwrap_err().to_string().contains("needs `load.transactions`"));

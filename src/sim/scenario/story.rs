@@ -116,6 +116,10 @@ pub struct GroupPlan {
     /// Largest deviation of a commit interval, relative.
     #[serde(default = "commit_jitter")]
     pub commit_jitter: f64,
+    /// The members' commit intervals are spread evenly, also when they come back from a crash. Otherwise their beginnings
+    /// are drawn, and after a crash all that are overdue commit at once.
+    #[serde(default)]
+    pub commits_spread: bool,
     /// `[at_seconds, interval]`: another time between commits from then on.
     pub commit_change: Option<(f64, f64)>,
     /// Records a batch; the commit timer is looked at between batches.
