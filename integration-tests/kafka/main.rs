@@ -11,10 +11,17 @@ mod observer_faults;
 mod observer_security;
 mod produce;
 mod story;
+mod verdicts;
 
 fn main() {
     // One line a file.
-    let tests =
-        [observer::tests(), observer_faults::tests(), observer_security::tests(), produce::tests(), story::tests()];
+    let tests = [
+        observer::tests(),
+        observer_faults::tests(),
+        observer_security::tests(),
+        produce::tests(),
+        story::tests(),
+        verdicts::tests(),
+    ];
     support::run(tests.into_iter().flatten().collect());
 }

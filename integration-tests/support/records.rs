@@ -88,6 +88,7 @@ fn full_record() -> TickRecord {
             cadence_seconds: Some(5.0),
             lag_messages: Some(9240.5),
             committed_lag: Some(11_000),
+            lost_messages: None,
             drain_seconds: Some(4.0),
             capacity: Some(2310.0),
             set_point_seconds: 2.0,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::group::LogView;
+use super::log_view::LogView;
 use super::record::{PartitionRecord, TickRecord};
 use super::settings::ValveSettings;
 use super::tick::TickInput;
@@ -31,9 +31,15 @@ pub struct InputRecord {
     /// Places in the rows of the partitions whose end this poll did not bring: what is shown there is older.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<usize>,
+    /// Places in the rows of partitions that there are no more: their topic was made anew.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<usize>,
     /// One entry a protected group, in the order of `groups`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupInputRecord>,
+    /// Ids of the topics, where the cluster tells them: a topic made anew under its name has another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<(Topic, TopicId)>,
     /// The log, where no group's rows have its high watermarks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogRecord>,
@@ -72,6 +78,25 @@ pub enum DescriptionRecord {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogRecord(pub Topic, pub i32, pub Option<i64>, pub Option<i64>);
 
+/// The id of a topic, as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct TopicId(pub [u8; 16]);
+
+impl From<TopicId> for String {
+    fn from(id: TopicId) -> Self {
+        format!("{:032x}", u128::from_be_bytes(id.0))
+    }
+}
+
+impl TryFrom<String> for TopicId {
+    type Error = std::num::ParseIntError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(|id| Self(id.to_be_bytes()))
+    }
+}
+
 impl InputRecord {
     /// What `input` has beside the rows of a valve's groups, whose log is `log` after the tick.
     pub(super) fn of(input: &TickInput<'_>, settings: &ValveSettings, log: &LogView) -> Self {
@@ -83,7 +108,9 @@ impl InputRecord {
             sent_total: input.sent_total,
             ends_at_ns: ends_at.map(Instant::as_nanos),
             unread: if ends_at.is_some() { unread(&topics, log) } else { Vec::new() },
+            gone: (0..log.partitions.len()).filter(|place| !log.is_present(*place)).collect(),
             groups: settings.protect.iter().map(|group| GroupInputRecord::of(input, &group.group, ends_at)).collect(),
+            ids: ids(&topics),
             log: if place_of(settings, Isolation::ReadUncommitted).is_some() { Vec::new() } else { log_records(log) },
         }
     }
@@ -170,6 +197,17 @@ impl Given {
     }
 }
 
+/// Ids of those of `topics` that have partitions, by name.
+fn ids(topics: &[&TopicEnds]) -> Vec<(Topic, TopicId)> {
+    let has_partitions = |seen: &&&TopicEnds| seen.partitions.as_ref().is_ok_and(|partitions| !partitions.is_empty());
+    let known = topics.iter().filter(has_partitions).filter_map(|seen| Some((seen.topic.clone(), TopicId(seen.id?))));
+    let mut ids: Vec<(Topic, TopicId)> = known.collect();
+    ids.sort_by(|a, b| a.0.cmp(&b.0));
+    // A record played again has a topic in several runs of its partitions.
+    ids.dedup();
+    ids
+}
+
 /// Places of the partitions whose high watermark is in none of `topics`.
 fn unread(topics: &[&TopicEnds], log: &LogView) -> Vec<usize> {
     if log.fresh == log.partitions.len() {
@@ -233,8 +271,10 @@ fn topics(record: &TickRecord, input: &InputRecord, settings: &ValveSettings, re
     };
     let stable = rows(Isolation::ReadCommitted);
     let unread: HashSet<usize> = input.unread.iter().copied().collect();
+    let id = |topic: &Topic| input.ids.iter().find(|known| known.0 == *topic).map(|known| known.1.0);
     let mut topics: Vec<TopicEnds> = Vec::new();
-    for (place, LogRecord(topic, partition, end, start)) in log.iter().enumerate() {
+    let present = log.iter().enumerate().filter(|(place, _)| !input.gone.contains(place));
+    for (place, LogRecord(topic, partition, end, start)) in present {
         let ends = PartitionEnds {
             partition: *partition,
             start: *start,
@@ -243,7 +283,9 @@ fn topics(record: &TickRecord, input: &InputRecord, settings: &ValveSettings, re
         };
         match topics.last_mut() {
             Some(TopicEnds { topic: last, partitions: Ok(partitions), .. }) if last == topic => partitions.push(ends),
-            _ => topics.push(TopicEnds { topic: topic.clone(), id: None, read_at, partitions: Ok(vec![ends]) }),
+            _ => {
+                topics.push(TopicEnds { topic: topic.clone(), id: id(topic), read_at, partitions: Ok(vec![ends]) });
+            }
         }
     }
     if topics.is_empty() {

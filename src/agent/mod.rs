@@ -7,6 +7,7 @@ mod dither;
 mod explain;
 mod group;
 mod input;
+mod log_view;
 mod record;
 #[cfg(feature = "producer")]
 mod run;
@@ -18,7 +19,7 @@ pub use builder::{StartError, ValveBuilder};
 pub use config_record::{ConfigKind, ConfigRecord};
 pub use dither::poll_delay;
 pub use explain::explain;
-pub use input::{DescriptionRecord, Given, GroupInputRecord, InputRecord, LogRecord};
+pub use input::{DescriptionRecord, Given, GroupInputRecord, InputRecord, LogRecord, TopicId};
 pub use record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality, RECORD_VERSION, TickRecord};
 #[cfg(feature = "producer")]
 pub use run::Agent;

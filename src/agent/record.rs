@@ -85,6 +85,9 @@ pub struct GroupRecord {
     pub lag_messages: Option<f64>,
     /// End minus commit, all measured partitions: what `kafka-consumer-groups` shows.
     pub committed_lag: Option<i64>,
+    /// Messages that retention deleted before the group read them, as far as its newest commits say; unknown where no lag is.
+    #[serde(default)]
+    pub lost_messages: Option<i64>,
     /// Estimated lag now ÷ capacity, seconds; the controlled variable.
     pub drain_seconds: Option<f64>,
     /// What the group could take, messages/s.
@@ -139,6 +142,10 @@ pub enum GroupVerdict {
     NeverCommitted,
     /// Its commits went back.
     Rewound,
+    /// Retention deleted records that it had not read.
+    DataLost,
+    /// It has read all that it may: an open transaction holds back the rest.
+    TransactionOpen,
     /// It could not be read, or not for long enough.
     Unmeasured,
 }
@@ -155,6 +162,8 @@ impl GroupVerdict {
         Self::Dead,
         Self::NeverCommitted,
         Self::Rewound,
+        Self::DataLost,
+        Self::TransactionOpen,
         Self::Unmeasured,
     ];
 
@@ -171,6 +180,8 @@ impl GroupVerdict {
             Self::Dead => "dead",
             Self::NeverCommitted => "never_committed",
             Self::Rewound => "rewound",
+            Self::DataLost => "data_lost",
+            Self::TransactionOpen => "transaction_open",
             Self::Unmeasured => "unmeasured",
         }
     }

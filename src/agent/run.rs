@@ -204,7 +204,9 @@ impl Cluster {
 }
 
 const fn is_usual(verdict: GroupVerdict) -> bool {
-    matches!(verdict, GroupVerdict::Steady | GroupVerdict::CatchingUp | GroupVerdict::FallingBehind)
+    use GroupVerdict::{CatchingUp, DataLost, FallingBehind, Steady, TransactionOpen};
+    // The last two may last for hours, and the coordinator knows nothing of them.
+    matches!(verdict, Steady | CatchingUp | FallingBehind | DataLost | TransactionOpen)
 }
 
 /// Ready when a valve was closed; its driver is dropped then.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use super::config_record::ConfigRecord;
 use super::explain::explain;
-use super::group::{GroupTrack, LogView, TickContext};
+use super::group::{GroupTrack, TickContext};
 use super::input::InputRecord;
+use super::log_view::LogView;
 use super::record::{RECORD_VERSION, TickRecord};
 use super::settings::{Mode, OnSignalLost, ProtectedGroup, ValveSettings};
 use crate::clock::Instant;
 use crate::control::{BoundBy, CommandHistory, ControlConfig, LimitPolicy, Limited, SignalLossPolicy, Terms};
 use crate::estimate::{EstimateConfig, LiveSplit, Production};
-use crate::id::{GroupId, Topic, TopicPartition};
+use crate::id::GroupId;
 use crate::lag::{GroupDescription, ReadError, Snapshot};
 use crate::units::{MessagesPerSecond, RateLimit};
 
@@ -38,7 +39,6 @@ pub struct ValveLoop {
     config: Arc<ConfigRecord>,
     limits: LimitPolicy,
     log: LogView,
-    index: HashMap<TopicPartition, usize>,
     production: Production,
     estimate: EstimateConfig,
     groups: Vec<GroupTrack>,
@@ -87,7 +87,6 @@ impl ValveLoop {
                 max_rate: settings.max_rate.map_or(f64::INFINITY, MessagesPerSecond::get),
             },
             log: LogView::default(),
-            index: HashMap::new(),
             production: Production::default(),
             estimate,
             groups,
@@ -142,51 +141,14 @@ impl ValveLoop {
 
     /// Takes the log ends; `false` when not one could be read.
     fn read_ends(&mut self, snapshot: &Snapshot) -> bool {
-        let (mut fresh, mut place) = (0, 0);
-        let mut ends_at = f64::NEG_INFINITY;
-        for topic in &snapshot.topics {
-            if !self.settings.topics.contains(&topic.topic) {
-                continue;
-            }
-            let Ok(partitions) = &topic.partitions else { continue };
-            for ends in partitions {
-                let slot = self.slot(&topic.topic, ends.partition, place);
-                place = slot + 1;
-                self.log.starts[slot] = ends.start.or(self.log.starts[slot]);
-                if let Ok(end) = &ends.end {
-                    self.log.high_watermarks[slot] = Some(*end);
-                    fresh += 1;
-                }
-                if let Some(Ok(end)) = &ends.last_stable {
-                    self.log.last_stable[slot] = Some(*end);
-                }
-            }
-            ends_at = ends_at.max(topic.read_at.as_seconds());
+        let usable = self.log.read(&self.settings.topics, snapshot);
+        for place in &self.log.renewed {
+            self.production.forget(*place);
         }
-        self.log.fresh = fresh;
-        if fresh > 0 {
-            self.log.ends_at = ends_at;
+        if !self.log.renewed.is_empty() {
+            self.groups.iter_mut().for_each(|group| group.forget(&self.log));
         }
-        fresh > 0
-    }
-
-    /// The place of a partition, the next one if it is new; `likely` is tried first: polls bring the same order again.
-    fn slot(&mut self, topic: &Topic, partition: i32, likely: usize) -> usize {
-        let there = self.log.partitions.get(likely);
-        if there.is_some_and(|there| there.partition == partition && there.topic == *topic) {
-            return likely;
-        }
-        let partition = TopicPartition::new(topic.clone(), partition);
-        if let Some(slot) = self.index.get(&partition) {
-            return *slot;
-        }
-        let slot = self.log.partitions.len();
-        self.index.insert(partition.clone(), slot);
-        self.log.partitions.push(partition);
-        self.log.starts.push(None);
-        self.log.high_watermarks.push(None);
-        self.log.last_stable.push(None);
-        slot
+        usable
     }
 
     fn read_production(&mut self, sent_total: u64) {

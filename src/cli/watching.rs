@@ -56,12 +56,13 @@ fn count(value: Option<f64>) -> String {
 const fn colour_of(state: GroupVerdict) -> &'static str {
     match state {
         GroupVerdict::Steady => "\x1b[32m",
-        GroupVerdict::CatchingUp | GroupVerdict::Rebalancing => "\x1b[33m",
+        GroupVerdict::CatchingUp | GroupVerdict::Rebalancing | GroupVerdict::TransactionOpen => "\x1b[33m",
         GroupVerdict::FallingBehind
         | GroupVerdict::Stalled
         | GroupVerdict::Empty
         | GroupVerdict::Dead
-        | GroupVerdict::Rewound => "\x1b[31m",
+        | GroupVerdict::Rewound
+        | GroupVerdict::DataLost => "\x1b[31m",
         GroupVerdict::NeverCommitted | GroupVerdict::Unmeasured => "\x1b[2m",
     }
 }
@@ -184,6 +185,7 @@ mod tests {
                 cadence_seconds: None,
                 lag_messages: production.map(|rate| rate * 2.0),
                 committed_lag: production.map(|_| 12_000),
+                lost_messages: None,
                 drain_seconds: None,
                 capacity: None,
                 set_point_seconds: 2.0,

@@ -108,6 +108,20 @@ impl PartitionTrack {
         self.window.clear();
     }
 
+    /// Its log was made anew at `now`: nothing is left but how fast the group is.
+    pub(super) fn forget(&mut self, now: f64) {
+        *self = Self { capacity: self.capacity, busy_mean: self.busy_mean, ..Self::new(now) };
+    }
+
+    /// The log now begins at `start`: what was before it is gone, and nobody has read it.
+    pub(super) fn skip_to(&mut self, start: f64) {
+        if self.position.is_some_and(|position| position < start) {
+            self.position = Some(start);
+            self.window.clear();
+            self.window.push_back((self.committed_at, start));
+        }
+    }
+
     /// A partition owes a commit if it had backlog just after its last one.
     pub(super) fn note_owed(&mut self, config: &EstimateConfig, commits_at: f64, end: f64) {
         let Some(position) = self.position else { return };

@@ -24,11 +24,24 @@ impl EndsHistory {
     pub(super) fn push(&mut self, read_at: f64, ends: &[Option<f64>]) {
         self.ends.resize(ends.len() * POLLS_KEPT, f64::NAN);
         self.times[self.next] = read_at;
+        let last = (self.next + POLLS_KEPT - 1) % POLLS_KEPT;
         for (row, end) in self.ends.chunks_exact_mut(POLLS_KEPT).zip(ends) {
-            row[self.next] = end.unwrap_or(f64::NAN);
+            let end = end.unwrap_or(f64::NAN);
+            if end < row[last] {
+                // The log was cut: offsets before mean other records.
+                row.fill(f64::NAN);
+            }
+            row[self.next] = end;
         }
         self.next = (self.next + 1) % POLLS_KEPT;
         self.len = (self.len + 1).min(POLLS_KEPT);
+    }
+
+    /// The log of a partition was made anew, or cut: what was read of it before is of no use.
+    pub(super) fn forget(&mut self, partition: usize) {
+        if let Some(row) = self.ends.chunks_exact_mut(POLLS_KEPT).nth(partition) {
+            row.fill(f64::NAN);
+        }
     }
 
     /// `(read at, end)` of one partition, oldest first.
@@ -60,6 +73,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_log_that_was_cut_begins_anew() {
+        let mut history = EndsHistory::new();
+        for (second, end) in [(0.0, 100.0), (1.0, 200.0), (2.0, 150.0), (3.0, 160.0)] {
+            history.push(second, &[Some(end), Some(second)]);
+        }
+        let known: Vec<_> = history.of(0).filter(|(_, end)| !end.is_nan()).collect();
+        assert_eq!(known, [(2.0, 150.0), (3.0, 160.0)]);
+        assert_eq!(history.of(1).filter(|(_, end)| !end.is_nan()).count(), 4);
+    }
 
     proptest! {
         /// The last 61 polls come back in order, whenever partitions were added.

@@ -90,6 +90,32 @@ impl GroupEstimator {
         update
     }
 
+    /// The log of a partition was made anew at `now`, seconds: offsets that were known of it mean nothing any more. What
+    /// the group can take is kept.
+    pub fn forget(&mut self, partition: usize, now: f64) {
+        if let Some(track) = self.partitions.get_mut(partition) {
+            track.forget(now);
+            self.ends.forget(partition);
+            self.delay_proof.interrupt();
+        }
+        if let Some(production) = self.production_before.get_mut(partition) {
+            *production = 0.0;
+        }
+    }
+
+    /// The log of a partition now begins at `start`: what retention deleted is no work of the group, and no sign of life.
+    pub fn skip_to(&mut self, partition: usize, start: f64) {
+        if let Some(track) = self.partitions.get_mut(partition) {
+            track.skip_to(start);
+        }
+    }
+
+    /// What all partitions together could take, messages/s; 0 while unknown.
+    #[must_use]
+    pub fn capacity(&self) -> f64 {
+        self.partitions.iter().map(|track| track.capacity).sum()
+    }
+
     /// What was written to a partition up to its commit, messages/s: a surge after it proves nothing.
     fn pace(&self, partition: usize, sample: &Sample<'_>) -> f64 {
         let now = sample.production_mean.get(partition).copied().unwrap_or(0.0);

@@ -41,7 +41,7 @@ impl Assessment {
 impl GroupEstimator {
     /// What is known of the group at `now`, with log ends extrapolated to `now` and the traffic's shares.
     ///
-    /// `None` before any partition has shown a capacity. Partitions whose end was never read are left out.
+    /// `None` before any partition has shown a capacity. Partitions without an end or without a commit are left out.
     #[must_use]
     pub fn assess(&self, now: f64, ends: &[Option<f64>], share: &[f64]) -> Option<Assessment> {
         let share = |index: usize| share.get(index).copied().unwrap_or(0.0);
@@ -49,14 +49,16 @@ impl GroupEstimator {
             .partitions
             .iter()
             .zip(ends)
-            .map(|(track, end)| end.and_then(|end| self.lag_now(track, now, end)).unwrap_or(0.0))
+            .map(|(track, end)| end.and_then(|end| self.lag_now(track, now, end)).unwrap_or(f64::NAN))
             .collect();
+        let known = |index: usize| !lag[index].is_nan();
         let active = |index: usize| share(index) > active_share(lag.len());
         let excluded = self.stuck(now, ends, &share);
         let mut left_out = vec![false; lag.len()];
         excluded.iter().for_each(|index| left_out[*index] = true);
         let counted: Vec<usize> = (0..lag.len())
-            .filter(|index| active(*index) && !left_out[*index] && self.partitions[*index].capacity > 0.0)
+            .filter(|index| known(*index) && active(*index) && !left_out[*index])
+            .filter(|index| self.partitions[*index].capacity > 0.0)
             .collect();
         if counted.is_empty() {
             return None;
@@ -83,8 +85,8 @@ impl GroupEstimator {
             slowest_drain_seconds: self.slowest_drain(&bottleneck, &lag, &share),
             certain_drain_seconds: self.certain_drain(&counted, threshold, &share),
             starved: backlog < NEGLIGIBLE_SHARE,
-            lag_messages: lag.iter().sum(),
-            capacity_total: self.partitions.iter().map(|track| track.capacity).sum(),
+            lag_messages: lag.iter().filter(|lag| !lag.is_nan()).sum(),
+            capacity_total: self.capacity(),
             uncommitted_share: self.uncommitted_share(now, &share),
             excluded,
         })

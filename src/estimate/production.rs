@@ -64,6 +64,19 @@ impl Production {
         self.last = Some((ends_at, ends.to_vec()));
     }
 
+    /// The log of a partition was made anew: its growth is counted from the next end that is read.
+    pub fn forget(&mut self, partition: usize) {
+        let rows = self.window.iter_mut().chain(self.last.as_mut());
+        for (_, ends) in rows {
+            if let Some(end) = ends.get_mut(partition) {
+                *end = None;
+            }
+        }
+        if let Some(rate) = self.per_partition.get_mut(partition) {
+            *rate = 0.0;
+        }
+    }
+
     /// Mean growth of all partitions over the last ≥ 2 s, messages/s; `None` before two polls.
     #[must_use]
     pub fn mean(&self) -> Option<f64> {
@@ -169,6 +182,20 @@ mod tests {
         assert_eq!(production.mean(), Some(100.0));
         production.update(&config, 2.0, &[Some(200.0), Some(5100.0)]);
         assert_eq!(production.mean(), Some(150.0));
+    }
+
+    #[test]
+    fn a_log_made_anew_does_not_grow_by_its_length() {
+        let config = EstimateConfig::for_poll(1.0);
+        let mut production = Production::default();
+        for second in 0..4 {
+            production.update(&config, f64::from(second), &[Some(1000.0 + 100.0 * f64::from(second))]);
+        }
+        production.forget(0);
+        production.update(&config, 4.0, &[Some(7000.0)]);
+        assert_eq!((production.mean(), production.per_partition()), (Some(0.0), &[0.0][..]));
+        production.update(&config, 5.0, &[Some(7100.0)]);
+        assert_eq!(production.per_partition(), [100.0]);
     }
 
     #[test]

@@ -299,6 +299,7 @@ fn topic_ends(observer: &Observer, mut gathered: Gathering, read_committed: bool
         Ok(described) => described,
         Err(error) => return TopicEnds { topic, id: None, read_at, partitions: Err(error) },
     };
+    observer.inner.topics.learn_ends(&topic, &gathered.ends);
     let starts = observer.inner.topics.starts(&topic);
     let mut failed = false;
     let mut read = |ends: &mut HashMap<i32, Result<i64, ReadError>>, partition: i32| {

@@ -52,9 +52,17 @@ struct Known {
     at: Instant,
     /// Something about it failed since: ask again now.
     suspect: bool,
+    /// Log ends, as they were read last.
+    ends: HashMap<i32, i64>,
     /// Log starts, and when they were asked for.
     starts: HashMap<i32, i64>,
     starts_at: Option<Instant>,
+}
+
+impl Known {
+    fn new(described: Result<Described, ReadError>, at: Instant) -> Self {
+        Self { described, at, suspect: false, ends: HashMap::new(), starts: HashMap::new(), starts_at: None }
+    }
 }
 
 impl Topics {
@@ -78,7 +86,7 @@ impl Topics {
                 Some(old) if same_topic(&old.described, &described) => {
                     Known { described, at: now, suspect: false, ..old }
                 }
-                _ => Known { described, at: now, suspect: false, starts: HashMap::new(), starts_at: None },
+                _ => Known::new(described, now),
             };
             known.insert(topic, next);
         }
@@ -106,6 +114,16 @@ impl Topics {
     pub(super) fn suspect(&self, topic: &Topic) {
         if let Some(known) = self.lock().get_mut(topic) {
             known.suspect = true;
+        }
+    }
+
+    /// Takes in log ends. One that went back means that the log was cut, or the topic made anew: it is asked about in the
+    /// next poll.
+    pub(super) fn learn_ends(&self, topic: &Topic, ends: &HashMap<i32, Result<i64, ReadError>>) {
+        if let Some(known) = self.lock().get_mut(topic) {
+            for (partition, end) in ends.iter().filter_map(|(partition, end)| Some((partition, end.as_ref().ok()?))) {
+                known.suspect |= known.ends.insert(*partition, *end).is_some_and(|before| before > *end);
+            }
         }
     }
 
@@ -249,6 +267,21 @@ mod tests {
         topics.learn(vec![(orders.clone(), failed(ReadFault::TopicMissing))], at(2.0));
         assert_eq!(topics.described(&orders), failed(ReadFault::TopicMissing));
         assert_eq!(due(2.1), 1, "a missing topic may appear any time");
+    }
+
+    #[test]
+    fn a_log_that_went_back_is_asked_about_at_once() {
+        let (topics, orders, at) = (Topics::default(), Topic::new("orders"), Instant::from_seconds);
+        let due = |seconds| topics.due(std::slice::from_ref(&orders), at(seconds), EVERY).len();
+        topics.learn(vec![(orders.clone(), described(1, 2))], at(0.0));
+        topics.learn_ends(&orders, &HashMap::from([(0, Ok(900)), (1, Ok(50))]));
+        topics.learn_ends(&orders, &HashMap::from([(0, Ok(901)), (1, failed(ReadFault::Unavailable).map(|_| 0))]));
+        assert_eq!(due(1.0), 0);
+        topics.learn_ends(&orders, &HashMap::from([(0, Ok(7)), (1, Ok(51))]));
+        assert_eq!(due(2.0), 1);
+        topics.learn(vec![(orders.clone(), described(2, 2))], at(2.0));
+        topics.learn_ends(&orders, &HashMap::from([(0, Ok(3))]));
+        assert_eq!(due(3.0), 0, "the ends of the old topic are forgotten");
     }
 
     #[test]

@@ -30,13 +30,15 @@ pub enum Unmeasured {
     EndUnknown,
     /// The group has no commit here: where it would begin depends on its own `auto.offset.reset`.
     NeverCommitted,
+    /// The commit is beyond the end: the log was cut or made anew, and the commit speaks of another one.
+    BeyondEnd,
 }
 
 impl PartitionOffsets {
     /// `lag = end − max(committed, log start)`.
     ///
-    /// A commit beyond the end gives 0: commits are read before ends, so it means that the log was truncated or that
-    /// the topic was recreated, and there is nothing left to read.
+    /// A commit beyond the end is no lag of zero: commits are read before ends, so it means that the log was truncated or
+    /// that the topic was recreated. The group will begin where its `auto.offset.reset` says.
     ///
     /// ```
     /// use lagvalve::lag::PartitionOffsets;
@@ -46,10 +48,14 @@ impl PartitionOffsets {
     /// ```
     ///
     /// # Errors
-    /// [`Unmeasured`] when the end or the commit is not known.
+    /// [`Unmeasured`] when the end or the commit is not known, or they do not belong together.
     pub fn lag(self) -> Result<PartitionLag, Unmeasured> {
         let end = self.end.ok_or(Unmeasured::EndUnknown)?;
         let committed = self.committed.ok_or(Unmeasured::NeverCommitted)?;
+        if committed > end {
+            return Err(Unmeasured::BeyondEnd);
+        }
+        // An old end under a newer log start: everything up to it is gone.
         let first_unread = committed.max(self.log_start.unwrap_or(committed));
         Ok(PartitionLag { messages: (end - first_unread).max(0), lost: first_unread - committed })
     }
@@ -67,7 +73,8 @@ mod tests {
             ("start never read", Some(10), None, Some(30), Ok((20, 0))),
             ("retention overtook the group", Some(4), Some(10), Some(30), Ok((20, 6))),
             ("everything deleted", Some(4), Some(30), Some(30), Ok((0, 26))),
-            ("commit beyond a truncated log", Some(40), Some(0), Some(30), Ok((0, 0))),
+            ("the end is older than the start", Some(4), Some(50), Some(30), Ok((0, 46))),
+            ("commit beyond a truncated log", Some(40), Some(0), Some(30), Err(Unmeasured::BeyondEnd)),
             ("no commit is not lag zero", None, Some(0), Some(30), Err(Unmeasured::NeverCommitted)),
             ("no commit on an empty log", None, Some(0), Some(0), Err(Unmeasured::NeverCommitted)),
             ("end unreadable is not lag zero", Some(10), Some(0), None, Err(Unmeasured::EndUnknown)),

@@ -72,6 +72,8 @@ catalogue! {
         "Estimated lag now: work done since the last commit is taken off";
     GROUP_COMMITTED_LAG = "lagvalve_group_committed_lag_messages", Gauge, "messages", ["valve", "group"],
         "Log end minus committed offset, as kafka-consumer-groups shows it";
+    GROUP_LOST = "lagvalve_group_lost_messages", Gauge, "messages", ["valve", "group"],
+        "Messages between the commits and the log starts: retention deleted them before the group read them";
     GROUP_DRAIN = "lagvalve_group_drain_seconds", Gauge, "seconds", ["valve", "group"],
         "Estimated lag divided by capacity: what the valve controls";
     GROUP_SET_POINT = "lagvalve_group_set_point_seconds", Gauge, "seconds", ["valve", "group"],

@@ -258,6 +258,7 @@ fn slim_group(group: &GroupRecord) -> GroupRecord {
         cadence_seconds: group.cadence_seconds,
         lag_messages: group.lag_messages,
         committed_lag: group.committed_lag,
+        lost_messages: group.lost_messages,
         drain_seconds: group.drain_seconds,
         capacity: group.capacity,
         set_point_seconds: group.set_point_seconds,

@@ -299,6 +299,7 @@ mod tests {
             cadence_seconds: None,
             lag_messages: drain.map(|drain| drain * 1000.0),
             committed_lag: None,
+            lost_messages: None,
             drain_seconds: drain,
             capacity: None,
             set_point_seconds: set_point,

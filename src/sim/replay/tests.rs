@@ -290,6 +290,8 @@ struct Poll {
     seconds: f64,
     /// One a topic: `None`: it could not be read; else one a partition.
     topics: Vec<Option<Vec<Ends>>>,
+    /// One a topic: another one than before means that the topic was made anew.
+    ids: Vec<Option<u8>>,
     /// One a group.
     groups: Vec<Commits>,
     described: Vec<Option<Said>>,
@@ -337,18 +339,20 @@ fn poll() -> impl Strategy<Value = Poll> {
         3 => (state, 0..4_usize).prop_map(Ok),
         1 => fault().prop_map(Err),
     ]);
+    let id = prop_oneof![9 => Just(1), 1 => Just(2_u8)];
     let seconds = prop_oneof![6 => 0.9..1.1_f64, 1 => 0.0..30.0_f64];
     (
         seconds,
-        proptest::collection::vec(topic, 3),
+        (proptest::collection::vec(topic, 3), proptest::collection::vec(proptest::option::weighted(0.9, id), 3)),
         proptest::collection::vec(commits, 2),
         proptest::collection::vec(described, 2),
         proptest::bool::weighted(0.15),
         0..1_000_u64,
     )
-        .prop_map(|(seconds, topics, groups, described, failed, sent)| Poll {
+        .prop_map(|(seconds, (topics, ids), groups, described, failed, sent)| Poll {
             seconds,
             topics,
+            ids,
             groups,
             described,
             failed,
@@ -407,7 +411,7 @@ fn snapshot(poll: &Poll, now: f64) -> Snapshot {
         });
         TopicEnds {
             topic: topic(place),
-            id: None,
+            id: poll.ids.get(place).copied().flatten().map(|id| [id; 16]),
             read_at: Instant::from_seconds(now - 0.01 * (place as f64 + 1.0) / 3.0),
             partitions: partitions.ok_or(error(ReadFault::TopicMissing, "topic")),
         }
@@ -486,6 +490,7 @@ fn a_topic_without_a_partition_is_rebuilt_like_any_other() {
     let poll = |topics| Poll {
         seconds: 1.0,
         topics,
+        ids: Vec::new(),
         groups: vec![Commits::NotAsked; 2],
         described: vec![None, None],
         failed: false,
@@ -508,6 +513,7 @@ fn a_line_grows_little_by_what_it_needs_to_be_run_again() {
         let poll = Poll {
             seconds: 1.0,
             topics: vec![Some(ends)],
+            ids: vec![Some(1)],
             groups: Vec::new(),
             described: vec![Some(Ok((GroupState::Stable, 3)))],
             failed: false,

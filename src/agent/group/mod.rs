@@ -1,39 +1,27 @@
-//! One protected group of one valve: its estimate, its decision, its verdict. Pure.
+//! One protected group of one valve: its estimate and its decision. Pure.
 
-use super::record::{Advice, Cause, GroupRecord, GroupVerdict, PartitionRecord, Quality};
+mod report;
+mod verdict;
+
+use super::log_view::LogView;
 use super::settings::{ProtectedGroup, ValveSettings};
 use crate::control::{BoundBy, ControlConfig, GroupDecision, GroupGovernor, GroupInput, SignalLossPolicy, StartPolicy};
 use crate::estimate::{Assessment, EstimateConfig, GroupEstimator, GroupUpdate, Production, Sample};
-use crate::id::TopicPartition;
-use crate::lag::{GroupCommits, GroupDescription, GroupState, PartitionOffsets, ReadError, ReadFault};
-use crate::units::RateLimit;
-
-/// The log of a valve's topics, dense over its partitions, as the newest poll left it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LogView {
-    pub(super) partitions: Vec<TopicPartition>,
-    pub(super) starts: Vec<Option<i64>>,
-    pub(super) high_watermarks: Vec<Option<i64>>,
-    pub(super) last_stable: Vec<Option<i64>>,
-    /// When the ends were read, seconds.
-    pub(super) ends_at: f64,
-    /// Partitions whose end could be read in the newest poll.
-    pub(super) fresh: usize,
-}
+use crate::lag::{GroupCommits, GroupDescription, GroupState, ReadError, ReadFault};
 
 /// What a tick tells every group. Times in seconds, rates in messages/s.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TickContext<'a> {
-    pub(super) now: f64,
-    pub(super) step_seconds: f64,
-    pub(super) production: &'a Production,
-    pub(super) in_force: f64,
-    pub(super) min_rate: f64,
+pub(in crate::agent) struct TickContext<'a> {
+    pub(in crate::agent) now: f64,
+    pub(in crate::agent) step_seconds: f64,
+    pub(in crate::agent) production: &'a Production,
+    pub(in crate::agent) in_force: f64,
+    pub(in crate::agent) min_rate: f64,
 }
 
 /// One protected group.
 #[derive(Debug)]
-pub(super) struct GroupTrack {
+pub(in crate::agent) struct GroupTrack {
     settings: ProtectedGroup,
     initial_rate: Option<f64>,
     signal_grace_seconds: f64,
@@ -41,6 +29,8 @@ pub(super) struct GroupTrack {
     estimator: GroupEstimator,
     governor: GroupGovernor,
     committed: Vec<Option<i64>>,
+    /// Polls in a row in which the commit was beyond the end of the log, by place.
+    beyond: Vec<u32>,
     commits_at: f64,
     usable_polls: u32,
     began_uncommitted: bool,
@@ -55,11 +45,11 @@ pub(super) struct GroupTrack {
     problem: Option<String>,
     decision: GroupDecision,
     /// This group's decision was the smallest at the previous tick.
-    pub(super) rules: bool,
+    pub(in crate::agent) rules: bool,
 }
 
 impl GroupTrack {
-    pub(super) fn new(
+    pub(in crate::agent) fn new(
         valve: &ValveSettings,
         settings: ProtectedGroup,
         estimate: EstimateConfig,
@@ -84,6 +74,7 @@ impl GroupTrack {
             estimator: GroupEstimator::new(estimate),
             governor: GroupGovernor::new(config, start, valve.law, valve.pid),
             committed: Vec::new(),
+            beyond: Vec::new(),
             commits_at: 0.0,
             usable_polls: 0,
             began_uncommitted: false,
@@ -107,19 +98,19 @@ impl GroupTrack {
         }
     }
 
-    pub(super) const fn settings(&self) -> &ProtectedGroup {
+    pub(in crate::agent) const fn settings(&self) -> &ProtectedGroup {
         &self.settings
     }
 
-    pub(super) const fn decision(&self) -> &GroupDecision {
+    pub(in crate::agent) const fn decision(&self) -> &GroupDecision {
         &self.decision
     }
 
-    pub(super) const fn assessment(&self) -> Option<&Assessment> {
+    pub(in crate::agent) const fn assessment(&self) -> Option<&Assessment> {
         self.assessment.as_ref()
     }
 
-    pub(super) const fn last_usable_at(&self) -> Option<f64> {
+    pub(in crate::agent) const fn last_usable_at(&self) -> Option<f64> {
         self.last_usable_at
     }
 
@@ -129,18 +120,18 @@ impl GroupTrack {
         self.had_members && self.coordinator_state().is_some_and(gone)
     }
 
-    pub(super) fn members(&self) -> Option<usize> {
+    pub(in crate::agent) fn members(&self) -> Option<usize> {
         self.description.as_ref().and_then(|seen| seen.as_ref().ok()).map(|seen| seen.members)
     }
 
-    pub(super) fn describe(&mut self, description: &Result<GroupDescription, ReadError>) {
+    pub(in crate::agent) fn describe(&mut self, description: &Result<GroupDescription, ReadError>) {
         self.had_members |= description.as_ref().is_ok_and(|seen| seen.members > 0);
         self.description = Some(description.clone());
     }
 
     /// The rate for a start of which nothing is proven: the operator's, else what the group was seen to consume while
     /// it was watched (a lower bound: never over less than one commit interval), else 100/s.
-    pub(super) fn first_rate(&self) -> f64 {
+    pub(in crate::agent) fn first_rate(&self) -> f64 {
         let default = self.governor.config().first_rate;
         self.initial_rate.unwrap_or_else(|| {
             let elapsed = (self.commits_at - self.watching_since).max(self.estimator.cadence().or_default());
@@ -149,14 +140,14 @@ impl GroupTrack {
     }
 
     /// Takes what the newest poll read of this group and decides anew; holds where nothing usable was read.
-    pub(super) fn tick(&mut self, context: &TickContext<'_>, log: &LogView, commits: Option<&GroupCommits>) {
+    pub(in crate::agent) fn tick(&mut self, context: &TickContext<'_>, log: &LogView, commits: Option<&GroupCommits>) {
         let update = commits.and_then(|commits| self.observe(context, log, commits));
         match update {
             Some(update) => {
                 let ends = self.ends_now(context, log);
                 self.estimator.set_deserted(self.is_deserted());
                 self.assessment = self.estimator.assess(context.now, &ends, context.production.share());
-                self.decide(context, update);
+                if self.has_lost_its_place() { self.hold(context) } else { self.decide(context, update) }
             }
             // The assessment is held too: nobody knows whether anything was written or read meanwhile.
             None => self.hold(context),
@@ -175,7 +166,27 @@ impl GroupTrack {
         let ahead = (context.now - log.ends_at).max(0.0);
         let growth = context.production.per_partition();
         let grown = |index: usize| growth.get(index).copied().unwrap_or(0.0) * ahead;
-        self.ends(log).iter().enumerate().map(|(index, end)| end.map(|end| end as f64 + grown(index))).collect()
+        let here = |(index, end): (usize, &Option<i64>)| {
+            end.filter(|_| self.beyond[index] == 0).map(|end| end as f64 + grown(index))
+        };
+        self.ends(log).iter().enumerate().map(here).collect()
+    }
+
+    /// The topics in `log.renewed` were made anew: commits that were known of them mean nothing any more.
+    pub(in crate::agent) fn forget(&mut self, log: &LogView) {
+        for place in &log.renewed {
+            self.estimator.forget(*place, log.ends_at);
+            if let Some(committed) = self.committed.get_mut(*place) {
+                *committed = None;
+            }
+        }
+    }
+
+    /// Where the group stood was known, and is nowhere any more: its topics were made anew, or its commits are beyond the
+    /// ends of their logs. Then its lag is as unknown as if it could not be read.
+    fn has_lost_its_place(&self) -> bool {
+        let mut places = self.estimator.positions().zip(&self.beyond);
+        !self.began_uncommitted && !places.any(|(position, beyond)| position.is_some() && *beyond == 0)
     }
 
     /// `None` when the poll brought nothing usable for this group.
@@ -198,15 +209,16 @@ impl GroupTrack {
         }
         self.commits_at = seen.read_at.as_seconds();
         self.committed.resize(log.partitions.len(), None);
-        for (known, partition) in self.committed.iter_mut().zip(&log.partitions) {
-            *known = commits.get(partition).copied().or(*known);
+        self.beyond.resize(log.partitions.len(), 0);
+        for (place, partition) in log.partitions.iter().enumerate() {
+            self.committed[place] = commits.get(partition).copied().or(self.committed[place]);
+            if log.is_fresh(place) {
+                // Commits are read before ends, so that this is no race.
+                let is_beyond = self.committed[place] > log.high_watermarks[place];
+                self.beyond[place] = if is_beyond { self.beyond[place].saturating_add(1) } else { 0 };
+            }
         }
-        let committed: Vec<Option<f64>> = self
-            .committed
-            .iter()
-            .zip(&log.starts)
-            .map(|(committed, start)| committed.map(|at| at.max(start.unwrap_or(at)) as f64))
-            .collect();
+        let committed = self.first_unread(log);
         let ends: Vec<Option<f64>> = self.ends(log).iter().map(|end| end.map(|end| end as f64)).collect();
         let mean = context.production.mean().unwrap_or(0.0);
         let expected: Vec<f64> = context.production.share().iter().map(|share| mean * share).collect();
@@ -223,6 +235,18 @@ impl GroupTrack {
         Some(update)
     }
 
+    /// The first unread offset of each partition that is still there; `None` without a commit that belongs to the log.
+    fn first_unread(&mut self, log: &LogView) -> Vec<Option<f64>> {
+        let places = self.committed.iter().zip(&self.beyond).zip(&log.starts).enumerate();
+        let first = places.map(|(place, ((committed, beyond), start))| {
+            let committed = committed.filter(|_| *beyond == 0)?;
+            let Some(start) = start.filter(|start| *start > committed) else { return Some(committed as f64) };
+            self.estimator.skip_to(place, start as f64);
+            Some(start as f64)
+        });
+        first.collect()
+    }
+
     fn consumed(&self) -> f64 {
         self.estimator.positions().flatten().sum()
     }
@@ -235,7 +259,9 @@ impl GroupTrack {
             self.consumed_while_watching += (self.consumed() - before).max(0.0);
         }
         self.usable_polls = self.usable_polls.saturating_add(1);
-        self.last_usable_at = Some(context.now);
+        if !self.has_lost_its_place() {
+            self.last_usable_at = Some(context.now);
+        }
         if update.rewound {
             self.rewound_at = Some(context.now);
         }
@@ -283,7 +309,7 @@ impl GroupTrack {
         if silence <= self.signal_grace_seconds || self.decision.bound_by == BoundBy::SignalLost {
             return;
         }
-        let capacity = self.assessment.as_ref().map(|seen| seen.capacity_total);
+        let capacity = Some(self.estimator.capacity());
         self.decision.rate = self.signal_loss.rate(self.decision.rate, capacity, self.first_rate(), context.min_rate);
         self.decision.bound_by = BoundBy::SignalLost;
         self.decision.terms = None;
@@ -304,132 +330,7 @@ impl GroupTrack {
     fn coordinator_state(&self) -> Option<GroupState> {
         self.description.as_ref().and_then(|seen| seen.as_ref().ok()).map(|seen| seen.state)
     }
-
-    pub(super) fn cause(&self) -> Cause {
-        Cause {
-            group: Some(self.settings.group.clone()),
-            bound_by: self.decision.bound_by,
-            rate: RateLimit::from_f64(self.decision.rate).unwrap_or(RateLimit::Unlimited),
-        }
-    }
-
-    pub(super) fn advice(&self, partitions: usize) -> Option<Advice> {
-        let seen = self.assessment.as_ref()?;
-        if !seen.excluded.is_empty() {
-            return Some(Advice::FixPartition);
-        }
-        if !self.governor.is_acting() || self.decision.bound_by == BoundBy::Demand {
-            return None;
-        }
-        Some(match self.members() {
-            Some(members) if members > 0 && members < partitions => Advice::ScaleConsumers,
-            Some(members) if members >= partitions => Advice::AddPartitions,
-            _ => Advice::SlowProducer,
-        })
-    }
-
-    pub(super) fn record(&self, context: &TickContext<'_>, log: &LogView) -> GroupRecord {
-        let (measured, lag) = self.committed_lag(log);
-        let seen = self.assessment.as_ref();
-        let described = self.description.as_ref().and_then(|seen| seen.as_ref().err());
-        let all = log.partitions.len();
-        GroupRecord {
-            group: self.settings.group.clone(),
-            state: self.verdict(context),
-            quality: self.quality(context, log),
-            coverage: if all == 0 { 0.0 } else { measured as f64 / all as f64 },
-            cadence_seconds: self.estimator.cadence().seconds(),
-            lag_messages: seen.map(|seen| seen.lag_messages),
-            committed_lag: (measured > 0).then_some(lag),
-            drain_seconds: seen.map(|seen| seen.drain_seconds),
-            capacity: seen.map(|seen| seen.capacity_total),
-            set_point_seconds: self.decision.set_point_seconds,
-            members: self.members(),
-            excluded_partitions: seen.map_or_else(Vec::new, |seen| {
-                seen.excluded.iter().map(|index| log.partitions[*index].to_string()).collect()
-            }),
-            problem: self.problem.clone().or_else(|| described.map(ToString::to_string)),
-            partitions: self.partition_records(log),
-        }
-    }
-
-    fn committed_lag(&self, log: &LogView) -> (usize, i64) {
-        let ends = self.ends(log);
-        let lags = (0..log.partitions.len()).filter_map(|index| {
-            let offsets = PartitionOffsets {
-                committed: self.committed.get(index).copied().flatten(),
-                log_start: log.starts[index],
-                end: ends[index],
-            };
-            offsets.lag().ok()
-        });
-        lags.fold((0, 0), |(count, sum), lag| (count + 1, sum + lag.messages))
-    }
-
-    fn partition_records(&self, log: &LogView) -> Vec<PartitionRecord> {
-        let ends = self.ends(log);
-        let record = |(index, partition): (usize, &TopicPartition)| {
-            PartitionRecord(
-                partition.topic.clone(),
-                partition.partition,
-                self.committed.get(index).copied().flatten(),
-                (self.commits_at * 1e3) as u64,
-                ends[index],
-                (log.ends_at * 1e3) as u64,
-                log.starts[index],
-            )
-        };
-        log.partitions.iter().enumerate().map(record).collect()
-    }
-
-    fn quality(&self, context: &TickContext<'_>, log: &LogView) -> Quality {
-        match self.last_usable_at {
-            None => Quality::Unknown,
-            Some(at) if at < context.now => Quality::Held,
-            Some(_) if log.fresh < log.partitions.len() => Quality::Degraded,
-            Some(_) => Quality::Fresh,
-        }
-    }
-
-    fn verdict(&self, context: &TickContext<'_>) -> GroupVerdict {
-        let state = self.coordinator_state();
-        if self.last_usable_at.is_none() {
-            return GroupVerdict::Unmeasured;
-        }
-        if self.estimator.never_committed() {
-            return match state {
-                Some(GroupState::Missing | GroupState::Dead) => GroupVerdict::Dead,
-                _ => GroupVerdict::NeverCommitted,
-            };
-        }
-        let Some(seen) = &self.assessment else { return GroupVerdict::Unmeasured };
-        if self.last_usable_at.is_some_and(|at| self.estimator.overdue(at))
-            && seen.drain_seconds > self.decision.set_point_seconds
-        {
-            return match state {
-                Some(GroupState::Empty) => GroupVerdict::Empty,
-                Some(GroupState::Missing | GroupState::Dead) => GroupVerdict::Dead,
-                Some(GroupState::Rebalancing) => GroupVerdict::Rebalancing,
-                _ => GroupVerdict::Stalled,
-            };
-        }
-        if self.rewound_at.is_some_and(|at| context.now - at < REWOUND_SECONDS) {
-            return GroupVerdict::Rewound;
-        }
-        if state == Some(GroupState::Rebalancing) {
-            return GroupVerdict::Rebalancing;
-        }
-        if seen.drain_seconds <= BEHIND_FACTOR * self.decision.set_point_seconds {
-            return GroupVerdict::Steady;
-        }
-        let inflow = context.production.mean().unwrap_or(0.0);
-        if inflow > seen.feed_forward() { GroupVerdict::FallingBehind } else { GroupVerdict::CatchingUp }
-    }
 }
 
 /// A batch writer watches the group for two polls before it starts (`docs/control.md`, slow start).
 const WATCHED_POLLS: u32 = 2;
-/// A rewind is named for so long, seconds (wording only).
-const REWOUND_SECONDS: f64 = 10.0;
-/// Drain time above so many set-points is called behind (wording only).
-const BEHIND_FACTOR: f64 = 1.5;
