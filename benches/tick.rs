@@ -62,6 +62,7 @@ fn poll(second: f64) -> Snapshot {
             id: None,
             read_at,
             partitions: Ok((0..PARTITIONS).map(partition).collect()),
+            retention: None,
         }],
     }
 }

@@ -95,7 +95,7 @@ fn all_problems_are_told_at_once_with_line_path_value_and_range() {
         "[clusters.main]\nbootstrap_servers = [\"localhost\"]\nretries = 3\n\
          [[valves]]\nname = \"orders backfill\"\ntopics = []\nmode = \"enforced\"\nmin_rat = 1\nmin_rate = 0\n\
          max_rate = \"fast\"\npoll_interval = 1\nsignal_grace = \"2 hours\"\n\
-         [[valves.protect]]\ngroup = \"g\"\ntarget_lag = \"5d\"\nmin_runway = \"6h\"\n\
+         [[valves.protect]]\ngroup = \"g\"\ntarget_lag = \"5d\"\nmin_runway = \"6s\"\n\
          [http]\nlisten = \"5248\"\n",
     );
     let expected = [
@@ -110,7 +110,7 @@ fn all_problems_are_told_at_once_with_line_path_value_and_range() {
         "line 11: valves[\"orders backfill\"].poll_interval = 1: must be a duration in quotes",
         "line 12: valves[\"orders backfill\"].signal_grace = \"2 hours\": must be a duration, for example \"2s\", \"500ms\" or \"1h\", from 1s to 1h",
         "line 15: valves[\"orders backfill\"].protect[\"g\"].target_lag = \"5d\": must be a duration",
-        "line 16: valves[\"orders backfill\"].protect[\"g\"].min_runway: is not supported by this version",
+        "line 16: valves[\"orders backfill\"].protect[\"g\"].min_runway = \"6s\": must be",
         "line 18: http.listen = \"5248\": must be address:port",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");

@@ -50,6 +50,7 @@ fn poll(now: f64, end: i64, committed: Option<i64>) -> Snapshot {
             id: None,
             read_at: Instant::from_seconds(now),
             partitions: Ok(partitions),
+            retention: None,
         }],
     }
 }

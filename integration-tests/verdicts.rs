@@ -2,11 +2,12 @@
 //! Ten polls a story at least, all partitions alike; a poll a second.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use lagvalve::agent::{GroupVerdict, Quality, TickInput, ValveLoop};
 use lagvalve::clock::Instant;
 use lagvalve::id::{GroupId, Topic, TopicPartition};
-use lagvalve::lag::{GroupCommits, Isolation, PartitionEnds, Snapshot, TopicEnds};
+use lagvalve::lag::{GroupCommits, Isolation, PartitionEnds, Retention, Snapshot, TopicEnds};
 use lagvalve::{BoundBy, ProtectedGroup, TickRecord, ValveSettings};
 
 const PARTITIONS: i32 = 4;
@@ -19,12 +20,20 @@ struct Seen {
     stable: Option<i64>,
     end: i64,
     committed: Option<i64>,
+    retention: Option<Retention>,
 }
 
 /// A log that grows by 500/s a partition, and a group that commits every 5 s what was there a second before.
 fn usual(second: i64) -> Seen {
     let commit = second / 5 * 5;
-    Seen { id: 1, start: 0, stable: None, end: second * 500, committed: Some((commit * 500 - 500).max(0)) }
+    Seen {
+        id: 1,
+        start: 0,
+        stable: None,
+        end: second * 500,
+        committed: Some((commit * 500 - 500).max(0)),
+        retention: None,
+    }
 }
 
 struct Story {
@@ -47,7 +56,7 @@ impl Story {
     }
 
     fn poll(&mut self, seen: impl Fn(i64) -> Seen) -> TickRecord {
-        let Seen { id, start, stable, end, committed } = seen(self.second);
+        let Seen { id, start, stable, end, committed, retention } = seen(self.second);
         let now = Instant::from_seconds(10.0 + self.second as f64);
         self.second += 1;
         let partitions = (0..PARTITIONS).map(|partition| PartitionEnds {
@@ -65,6 +74,7 @@ impl Story {
                 id: Some([id; 16]),
                 read_at: now,
                 partitions: Ok(partitions.collect()),
+                retention,
             }],
         };
         let descriptions = HashMap::new();
@@ -82,7 +92,7 @@ impl Story {
 fn a_topic_made_anew_is_no_group_that_has_caught_up() {
     let mut story = Story::with_a_past(60);
     let began = story.second;
-    let anew = |second: i64, committed| Seen { id: 2, start: 0, stable: None, end: (second - began) * 500, committed };
+    let anew = |second: i64, committed| Seen { id: 2, end: (second - began) * 500, committed, ..usual(0) };
     for passed in 0..12 {
         let record = story.poll(|second| anew(second, None));
         let group = &record.groups[0];
@@ -172,4 +182,37 @@ fn an_open_transaction_is_not_a_slow_group() {
     let record = story.poll(|second| Seen { stable: Some(second * 500), ..held(second) });
     assert_eq!(record.groups[0].problem, None);
     assert_ne!(record.groups[0].state, GroupVerdict::TransactionOpen);
+}
+
+#[test]
+fn retention_that_comes_too_near_closes_the_valve_before_records_are_lost() {
+    let mut settings = ValveSettings::new("backfill", vec![Topic::new("orders")]);
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    settings.protect = vec![ProtectedGroup::new("billing").min_runway(hours(1))];
+    let mut story = Story { valve: ValveLoop::new(settings), second: 0 };
+    let kept = |seconds| Some(Retention { seconds: Some(seconds), ..Retention::default() });
+    let record =
+        (0..60).map(|_| story.poll(|second| Seen { retention: kept(7200.0), ..usual(second) })).last().unwrap();
+    assert_eq!(record.causes[0].bound_by, BoundBy::Unlimited, "{}", record.explain);
+    let group = &record.groups[0];
+    let (least, most) = (group.age_least_seconds.unwrap(), group.age_most_seconds.unwrap());
+    assert!((4.0..=6.0).contains(&least) && most <= least + 1.5, "{least} to {most}");
+    assert_eq!(group.runway_seconds, Some(7200.0 - most));
+
+    // Somebody shortens retention: what is written now would be deleted less than an hour after it is read.
+    let record = story.poll(|second| Seen { retention: kept(3600.0), ..usual(second) });
+    assert_eq!(record.causes[0].bound_by, BoundBy::Runway, "{}", record.explain);
+    assert_eq!(record.rate_decided.as_f64(), 1.0);
+    let problem = record.groups[0].problem.clone().unwrap();
+    assert!(problem.contains("deletes its oldest unread records in about 3,59"), "{problem}");
+    // A valve that may not read it says so, rather than that all is well.
+    let mut blind = Story::new(Isolation::ReadUncommitted);
+    let mut settings = blind.valve.settings().clone();
+    settings.protect = vec![ProtectedGroup::new("billing").min_runway(hours(1))];
+    blind.valve = ValveLoop::new(settings);
+    let record = (0..20).map(|_| blind.poll(usual)).last().unwrap();
+    let problem = record.groups[0].problem.clone().unwrap();
+    assert!(problem.contains("DESCRIBE_CONFIGS on TOPIC orders"), "{problem}");
+    // Not told again, as when a permission was withdrawn: what was known stands.
+    assert_eq!(story.poll(usual).causes[0].bound_by, BoundBy::Runway);
 }

@@ -120,6 +120,7 @@ impl Week {
                 id: Some([self.resets as u8; 16]),
                 read_at,
                 partitions: if blind { Err(lost()) } else { Ok((0..PARTITIONS as i32).map(end).collect()) },
+                retention: None,
             }],
         }
     }

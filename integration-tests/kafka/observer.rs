@@ -26,6 +26,7 @@ pub(crate) fn tests() -> Vec<Test> {
         a_recreated_topic_has_another_id_and_new_ends,
         deleted_records_move_the_log_start,
         topic_settings_are_told,
+        retention_is_told_with_the_size_of_a_record,
         a_hundred_groups_cost_two_requests_each,
     ]
 }
@@ -252,6 +253,23 @@ async fn topic_settings_are_told(kafka: &Kafka) -> TestResult {
     assert_eq!((info.partitions, info.retention_ms, info.retention_bytes), (3, Some(3_600_000), Some(-1)));
     assert_eq!((info.compacted, info.settings_error), (Some(true), None));
     assert!(info.id.is_some());
+    Ok(())
+}
+
+async fn retention_is_told_with_the_size_of_a_record(kafka: &Kafka) -> TestResult {
+    let topic = kafka.name("orders");
+    let admin = crate::support::admin(kafka.bootstrap())?;
+    create_topic(&admin, &topic, 2, &[("retention.ms", "3600000"), ("retention.bytes", "50000000")]).await?;
+    kafka.produce(&topic, 0..2, 500).await?;
+    let observer = Observer::connect(&kafka.connection()).await?;
+    let sized = |snapshot: &lagvalve::lag::Snapshot| {
+        snapshot.topics[0].retention.is_some_and(|retention| retention.bytes_per_message.is_some())
+    };
+    let snapshot = poll_until(&observer, &watch(&[&topic], &[]), Duration::from_secs(10), sized).await?;
+    let retention = snapshot.topics[0].retention.expect("it was told");
+    assert_eq!((retention.seconds, retention.bytes), (Some(3600.0), Some(50e6)));
+    // A few bytes of payload each, and their share of the batches' headers.
+    assert!(retention.bytes_per_message.is_some_and(|bytes| (1.0..=200.0).contains(&bytes)), "{retention:?}");
     Ok(())
 }
 

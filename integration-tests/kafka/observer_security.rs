@@ -77,7 +77,8 @@ async fn missing_acls_are_named_one_by_one(kafka: &Kafka) -> TestResult {
     grant(&cluster, &["--operation", "Describe", "--group", "billing"]).await?;
     let seen =
         |snapshot: &lagvalve::lag::Snapshot| lags(snapshot, "billing", "orders").is_ok_and(|lags| lags == [Ok(3)]);
-    poll_until(&observer, &watch, Duration::from_secs(10), seen).await?;
+    let snapshot = poll_until(&observer, &watch, Duration::from_secs(10), seen).await?;
+    assert_eq!(snapshot.topics[0].retention, None, "settings need an ACL of their own, and nothing fails without");
     observer.describe(&[group]).await?.remove(0)?;
 
     let info = observer.topic_info(&Topic::from("orders")).await?;

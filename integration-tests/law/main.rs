@@ -91,6 +91,7 @@ fn snapshot(seen: &Seen) -> Snapshot {
             id: None,
             read_at: instant(seen.1),
             partitions: Ok(ends.collect()),
+            retention: None,
         }],
     }
 }

@@ -14,8 +14,8 @@ use super::tick::TickInput;
 use crate::clock::Instant;
 use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{
-    GroupCommits, GroupDescription, GroupKind, GroupState, Isolation, PartitionEnds, ReadError, ReadFault, Snapshot,
-    TopicEnds,
+    GroupCommits, GroupDescription, GroupKind, GroupState, Isolation, PartitionEnds, ReadError, ReadFault, Retention,
+    Snapshot, TopicEnds,
 };
 
 /// What a tick was given beside the rows of its groups. Times in nanoseconds on the agent's monotonic clock.
@@ -40,6 +40,9 @@ pub struct InputRecord {
     /// Ids of the topics, where the cluster tells them: a topic made anew under its name has another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<(Topic, TopicId)>,
+    /// How long the topics keep their records, where it was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retention: Vec<(Topic, Retention)>,
     /// The log, where no group's rows have its high watermarks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<LogRecord>,
@@ -111,6 +114,11 @@ impl InputRecord {
             gone: (0..log.partitions.len()).filter(|place| !log.is_present(*place)).collect(),
             groups: settings.protect.iter().map(|group| GroupInputRecord::of(input, &group.group, ends_at)).collect(),
             ids: ids(&topics),
+            retention: settings
+                .topics
+                .iter()
+                .filter_map(|name| Some((name.clone(), *log.retention.get(name)?)))
+                .collect(),
             log: if place_of(settings, Isolation::ReadUncommitted).is_some() { Vec::new() } else { log_records(log) },
         }
     }
@@ -271,6 +279,7 @@ fn topics(record: &TickRecord, input: &InputRecord, settings: &ValveSettings, re
     };
     let stable = rows(Isolation::ReadCommitted);
     let unread: HashSet<usize> = input.unread.iter().copied().collect();
+    let retention = |topic: &Topic| input.retention.iter().find(|known| known.0 == *topic).map(|known| known.1);
     let id = |topic: &Topic| input.ids.iter().find(|known| known.0 == *topic).map(|known| known.1.0);
     let mut topics: Vec<TopicEnds> = Vec::new();
     let present = log.iter().enumerate().filter(|(place, _)| !input.gone.contains(place));
@@ -284,7 +293,13 @@ fn topics(record: &TickRecord, input: &InputRecord, settings: &ValveSettings, re
         match topics.last_mut() {
             Some(TopicEnds { topic: last, partitions: Ok(partitions), .. }) if last == topic => partitions.push(ends),
             _ => {
-                topics.push(TopicEnds { topic: topic.clone(), id: id(topic), read_at, partitions: Ok(vec![ends]) });
+                topics.push(TopicEnds {
+                    topic: topic.clone(),
+                    id: id(topic),
+                    read_at,
+                    partitions: Ok(vec![ends]),
+                    retention: retention(topic),
+                });
             }
         }
     }
@@ -295,6 +310,7 @@ fn topics(record: &TickRecord, input: &InputRecord, settings: &ValveSettings, re
             id: None,
             read_at,
             partitions: Ok(Vec::new()),
+            retention: None,
         }));
     }
     topics

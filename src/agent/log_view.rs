@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use crate::clock::Instant;
+use crate::estimate::Ages;
 use crate::id::{Topic, TopicPartition};
-use crate::lag::{PartitionEnds, Snapshot, TopicEnds};
+use crate::lag::{PartitionEnds, Retention, Snapshot, TopicEnds};
 
 /// One place a partition, in the order in which they were first seen; a place is never given to another.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,10 @@ pub(super) struct LogView {
     pub(super) fresh: usize,
     /// How many partitions there are.
     pub(super) present: usize,
+    /// How old records are, by when the ends were seen where.
+    pub(super) ages: Ages,
+    /// How long each topic keeps its records, where it was told.
+    pub(super) retention: HashMap<Topic, Retention>,
     /// Places of topics that were made anew since the poll before.
     pub(super) renewed: Vec<usize>,
     /// The number of the poll that last brought an end, by place.
@@ -44,6 +49,9 @@ impl LogView {
             let Ok(partitions) = &topic.partitions else { continue };
             if !partitions.is_empty() {
                 self.identify(&topic.topic, topic.id);
+                if let Some(retention) = topic.retention {
+                    self.retention.insert(topic.topic.clone(), retention);
+                }
             }
             for ends in partitions {
                 let place = self.place(&topic.topic, ends.partition, likely);
@@ -55,6 +63,7 @@ impl LogView {
         self.present = self.is_present.iter().filter(|present| **present).count();
         if fresh > 0 {
             self.ends_at = ends_at;
+            self.ages.push(ends_at, self.high_watermarks.iter().map(|end| end.map(|end| end as f64)));
         }
         fresh > 0
     }
@@ -71,12 +80,14 @@ impl LogView {
     }
 
     fn renew(&mut self, topic: &Topic) {
+        self.retention.remove(topic);
         for place in (0..self.partitions.len()).filter(|place| self.partitions[*place].topic == *topic) {
             self.starts[place] = None;
             self.high_watermarks[place] = None;
             self.last_stable[place] = None;
             self.waiting_since[place] = None;
             self.is_present[place] = false;
+            self.ages.forget(place);
             self.renewed.push(place);
         }
     }
@@ -153,8 +164,13 @@ mod tests {
 
     fn seen(at: f64, id: u8, partitions: Vec<PartitionEnds>) -> Snapshot {
         let topic = Topic::new("orders");
-        let topic =
-            TopicEnds { topic, id: Some([id; 16]), read_at: Instant::from_seconds(at), partitions: Ok(partitions) };
+        let topic = TopicEnds {
+            topic,
+            id: Some([id; 16]),
+            read_at: Instant::from_seconds(at),
+            partitions: Ok(partitions),
+            retention: None,
+        };
         Snapshot { groups: Vec::new(), topics: vec![topic] }
     }
 

@@ -88,6 +88,15 @@ pub struct GroupRecord {
     /// Messages that retention deleted before the group read them, as far as its newest commits say; unknown where no lag is.
     #[serde(default)]
     pub lost_messages: Option<i64>,
+    /// The oldest record that is not committed is at least so old, seconds, by the agent's clock; absent where there is none.
+    #[serde(default)]
+    pub age_least_seconds: Option<f64>,
+    /// And at most so old; unknown where it was written before the agent began to watch.
+    #[serde(default)]
+    pub age_most_seconds: Option<f64>,
+    /// Seconds until retention deletes the oldest unread record; unknown where retention or age is, or nothing is limited.
+    #[serde(default)]
+    pub runway_seconds: Option<f64>,
     /// Estimated lag now ÷ capacity, seconds; the controlled variable.
     pub drain_seconds: Option<f64>,
     /// What the group could take, messages/s.

@@ -59,6 +59,9 @@ pub struct ProtectedGroup {
     /// Hard limit in seconds of work: above it, alarm and the minimum rate.
     #[serde(rename = "max_lag_seconds", with = "seconds_or_none")]
     pub max_lag: Option<Duration>,
+    /// Shortest runway: when retention would delete what is written now sooner than this after its reading, the minimum rate.
+    #[serde(rename = "min_runway_seconds", with = "seconds_or_none", default, skip_serializing_if = "Option::is_none")]
+    pub min_runway: Option<Duration>,
     /// Which log end counts.
     pub isolation: Isolation,
 }
@@ -71,6 +74,7 @@ impl ProtectedGroup {
             group: group.into(),
             target_lag: Duration::from_secs(2),
             max_lag: None,
+            min_runway: None,
             isolation: Isolation::ReadUncommitted,
         }
     }
@@ -86,6 +90,13 @@ impl ProtectedGroup {
     #[must_use]
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = Some(limit);
+        self
+    }
+
+    /// Shortest time between the reading of a record and its deletion by retention.
+    #[must_use]
+    pub fn min_runway(mut self, least: Duration) -> Self {
+        self.min_runway = Some(least);
         self
     }
 

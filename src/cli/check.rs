@@ -87,9 +87,16 @@ fn describe_valve(cluster: &str, valve: &ValveSettings) -> Vec<String> {
     let mut lines = vec![format!("valve {} on {cluster}: {topics}; {mode}; {start}", valve.name)];
     for group in &valve.protect {
         let target = humantime::format_duration(group.target_lag);
-        let hard = group
-            .max_lag
-            .map_or(String::new(), |max| format!("; above {} the minimum rate", humantime::format_duration(max)));
+        let time = humantime::format_duration;
+        let limits = [
+            group.max_lag.map(|max| format!("above {}", time(max))),
+            group
+                .min_runway
+                .map(|least| format!("with less than {} until retention deletes what it reads", time(least))),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        let hard =
+            if limits.is_empty() { String::new() } else { format!("; {} the minimum rate", limits.join(" or ")) };
         lines.push(format!("  group {}: held at a lag of {target}{hard}", group.group));
     }
     let ceiling = valve.max_rate.map_or("no ceiling".to_owned(), |max| format!("{} at most", per_second(max)));

@@ -107,14 +107,6 @@ impl<'a, 'i> Section<'a, 'i> {
         self.report.problem(self.at, self.path.clone(), message);
     }
 
-    /// Refuses a key that is known and belongs to another version.
-    pub(super) fn refuse(&self, key: &'static str, message: &str) {
-        self.asked.borrow_mut().insert(key);
-        if self.has(key) {
-            self.bad_secret(key, message);
-        }
-    }
-
     pub(super) fn text(&self, key: &'static str) -> Option<String> {
         let value = self.get(key)?;
         let text = value.get_ref().as_str();

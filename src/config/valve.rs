@@ -147,8 +147,7 @@ fn read_groups(section: &Section<'_, '_>, poll_interval: Duration) -> Vec<Protec
             protect.bad("max_lag", "must be above target_lag");
         }
         group.isolation = protect.choice("isolation", ISOLATIONS).unwrap_or_default();
-        protect
-            .refuse("min_runway", "is not supported by this version; watch retention by other means and leave it out");
+        group.min_runway = protect.duration("min_runway", MINUTE, DAY * 30);
         protect.finish();
         groups.push(group);
     }
@@ -170,6 +169,7 @@ const ISOLATIONS: &[(&str, Isolation)] =
 /// A valve is never closed altogether: it could not see the group recover.
 const RATE: Allowed = Allowed { min: 0.001, max: 1e9, unit: "messages/s" };
 const TARGET_LAG_MIN: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const NAME_MAX: usize = 100;

@@ -110,6 +110,12 @@ impl GroupEstimator {
         }
     }
 
+    /// What one partition could take, messages/s; 0 while unknown.
+    #[must_use]
+    pub fn capacity_of(&self, partition: usize) -> f64 {
+        self.partitions.get(partition).map_or(0.0, |track| track.capacity)
+    }
+
     /// What all partitions together could take, messages/s; 0 while unknown.
     #[must_use]
     pub fn capacity(&self) -> f64 {

@@ -7,6 +7,7 @@
 //! Source: the commit-aware time-lag design of `docs/control.md`. One idea carries it: *uncertain evidence may only
 //! raise an estimate of capacity*, because from outside an idle consumer looks like a slow one.
 
+mod ages;
 mod cadence;
 mod capacity;
 mod commit_delay;
@@ -14,11 +15,14 @@ mod ends;
 mod group;
 mod position;
 mod production;
+mod runway;
 
+pub use ages::{Age, Ages};
 pub use cadence::Cadence;
 pub use group::{GroupEstimator, GroupUpdate};
 pub use position::Assessment;
 pub use production::{LiveSplit, Production, ProductionWindow};
+pub use runway::{Runway, Unread};
 
 /// What one poll saw of a valve, dense over the valve's partitions. Times are seconds on the agent's monotonic clock.
 #[derive(Clone, Debug)]

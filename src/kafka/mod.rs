@@ -11,6 +11,7 @@ mod flight;
 mod observer;
 mod pace;
 mod poll;
+mod retention;
 mod topics;
 
 pub use connection::{Connection, PropertyError, parse_property};

@@ -35,6 +35,8 @@ pub struct ObserverOptions {
     pub straggler_grace: Duration,
     /// How often topics are asked for their partitions when nothing is wrong. Default 30 s.
     pub topics_every: Duration,
+    /// How often topics are asked how long they keep their records. Default 5 min: somebody has to change it.
+    pub retention_every: Duration,
     /// How often log starts are read. Default 60 s; retention moves in minutes.
     pub log_start_every: Duration,
 }
@@ -45,6 +47,7 @@ impl Default for ObserverOptions {
             poll_timeout: Duration::from_secs(5),
             straggler_grace: Duration::from_secs(1),
             topics_every: Duration::from_secs(30),
+            retention_every: Duration::from_secs(300),
             log_start_every: Duration::from_secs(60),
         }
     }
@@ -56,7 +59,7 @@ pub struct PollCost {
     /// Polls begun.
     pub polls: u64,
     /// Requests made by them, retries inside the client not counted: two a group (coordinator, offsets), one a leader
-    /// and kind of log end, one for topics that were asked about.
+    /// and kind of log end, one for topics that were asked about, one for their retention (and one a leader where it is a size).
     pub requests: u64,
 }
 

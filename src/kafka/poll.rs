@@ -16,6 +16,7 @@ use super::fault::{Subject, translate};
 use super::flight::{Call, Outcome, hedged};
 use super::observer::{Inner, Observer, ObserverOptions};
 use super::pace::Heard;
+use super::retention;
 use super::topics::{self, Described, NO_LEADER};
 use crate::clock::{Clock as _, Instant, SystemClock};
 use crate::id::{GroupId, Topic, TopicPartition};
@@ -28,6 +29,8 @@ use crate::lag::{
 pub(super) enum Key {
     /// Partitions of topics.
     Topics,
+    /// How long topics keep their records.
+    Retention,
     /// Commits of one group.
     Group(GroupId),
     /// Log ends at one leader.
@@ -48,6 +51,7 @@ type Answer<T> = Result<HashMap<Partition, Result<T, KrafkaError>>, KrafkaError>
 /// What a call of the first phase answers.
 enum Said {
     Topics(Vec<(Topic, Result<Described, ReadError>)>),
+    Retention((Vec<(Topic, retention::Said)>, usize)),
     Commits(GroupCommits, Heard),
 }
 
@@ -87,6 +91,12 @@ async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<
         let (admin, patience) = (Arc::clone(&inner.admin), inner.options.poll_timeout);
         calls.push((Key::Topics, Box::pin(async move { Said::Topics(topics::describe(&admin, due, patience).await) })));
     }
+    let due = inner.topics.retention_due(&watch.topics, SystemClock.now(), inner.options.retention_every);
+    if !due.is_empty() {
+        let (admin, patience) = (Arc::clone(&inner.admin), inner.options.poll_timeout);
+        let call = async move { Said::Retention(retention::ask(&admin, due, patience).await) };
+        calls.push((Key::Retention, Box::pin(call)));
+    }
     let mut sorted = watch.topics.clone();
     sorted.sort_unstable();
     let sorted: Arc<[Topic]> = sorted.into();
@@ -98,9 +108,13 @@ async fn commits(observer: &Observer, watch: &Watch, deadline: Deadline) -> Vec<
     }
     let grace = inner.options.straggler_grace;
     let mut groups: HashMap<GroupId, GroupCommits> = HashMap::with_capacity(watch.groups.len());
-    for (key, outcome) in inner.flights.gather(calls, deadline, grace, |key| *key != Key::Topics).await {
+    for (key, outcome) in inner.flights.gather(calls, deadline, grace, |key| matches!(key, Key::Group(_))).await {
         match (key, outcome) {
             (_, Outcome::Answered(Said::Topics(described))) => inner.topics.learn(described, SystemClock.now()),
+            (_, Outcome::Answered(Said::Retention((said, requests)))) => {
+                observer.count(requests);
+                inner.topics.learn_retention(said);
+            }
             (key, Outcome::Answered(Said::Commits(read, heard))) => {
                 inner.paces.learn(key, heard);
                 groups.insert(read.group.clone(), read);
@@ -297,7 +311,7 @@ fn topic_ends(observer: &Observer, mut gathered: Gathering, read_committed: bool
     let read_at = gathered.read_at.map_or_else(|| SystemClock.now(), |(at, _)| at);
     let described = match gathered.described {
         Ok(described) => described,
-        Err(error) => return TopicEnds { topic, id: None, read_at, partitions: Err(error) },
+        Err(error) => return TopicEnds { topic, id: None, read_at, partitions: Err(error), retention: None },
     };
     observer.inner.topics.learn_ends(&topic, &gathered.ends);
     let starts = observer.inner.topics.starts(&topic);
@@ -319,7 +333,8 @@ fn topic_ends(observer: &Observer, mut gathered: Gathering, read_committed: bool
     if failed {
         observer.inner.topics.suspect(&topic);
     }
-    TopicEnds { topic, id: described.id, read_at, partitions: Ok(partitions) }
+    let retention = observer.inner.topics.retention(&topic);
+    TopicEnds { topic, id: described.id, read_at, partitions: Ok(partitions), retention }
 }
 
 /// The error of a poll in which no broker answered at all.

@@ -11,9 +11,10 @@ use krafka::admin::{
 use krafka::error::{ErrorCode, KrafkaError};
 
 use super::fault::{Subject, translate};
+use super::retention::Said;
 use crate::clock::Instant;
 use crate::id::Topic;
-use crate::lag::{ReadError, ReadFault};
+use crate::lag::{ReadError, ReadFault, Retention};
 
 /// What a cluster says of one topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +58,34 @@ struct Known {
     /// Log starts, and when they were asked for.
     starts: HashMap<i32, i64>,
     starts_at: Option<Instant>,
+    /// How long records are kept, and when that was asked for.
+    retention: Said,
+    retention_at: Option<Instant>,
 }
 
 impl Known {
     fn new(described: Result<Described, ReadError>, at: Instant) -> Self {
-        Self { described, at, suspect: false, ends: HashMap::new(), starts: HashMap::new(), starts_at: None }
+        Self {
+            described,
+            at,
+            suspect: false,
+            ends: HashMap::new(),
+            starts: HashMap::new(),
+            starts_at: None,
+            retention: Said::default(),
+            retention_at: None,
+        }
+    }
+}
+
+impl Known {
+    /// Mean size of a record on disk, over the partitions of which everything is known.
+    fn bytes_per_message(&self) -> Option<f64> {
+        let sized = self.retention.sizes.iter().filter_map(|(partition, size)| {
+            Some((*size as f64, (self.ends.get(partition)? - self.starts.get(partition)?) as f64))
+        });
+        let (bytes, messages) = sized.fold((0.0, 0.0), |sum, (bytes, messages)| (sum.0 + bytes, sum.1 + messages));
+        (messages > 0.0).then(|| bytes / messages)
     }
 }
 
@@ -151,6 +175,43 @@ impl Topics {
         self.lock().get(topic).map(|known| known.starts.clone()).unwrap_or_default()
     }
 
+    /// The topics whose retention is to be asked for now; they count as asked for.
+    pub(super) fn retention_due(&self, topics: &[Topic], now: Instant, every: Duration) -> Vec<(Topic, Described)> {
+        let mut all = self.lock();
+        let mut due = Vec::new();
+        for topic in topics {
+            let Some(known) = all.get_mut(topic) else { continue };
+            let Ok(described) = &known.described else { continue };
+            if known.retention_at.is_none_or(|at| now.since(at) >= every) {
+                due.push((topic.clone(), described.clone()));
+                known.retention_at = Some(now);
+            }
+        }
+        due
+    }
+
+    /// Takes in what was said of retention. What is not told any more stays as it was.
+    pub(super) fn learn_retention(&self, said: Vec<(Topic, Said)>) {
+        let mut all = self.lock();
+        for (topic, said) in said {
+            if let Some(known) = all.get_mut(&topic).filter(|_| said.limits.is_some()) {
+                known.retention = said;
+            }
+        }
+    }
+
+    /// How long `topic` keeps its records; `None`: not told.
+    pub(super) fn retention(&self, topic: &Topic) -> Option<Retention> {
+        let all = self.lock();
+        let known = all.get(topic)?;
+        let limits = known.retention.limits?;
+        Some(Retention {
+            seconds: limits.milliseconds.map(|milliseconds| milliseconds as f64 / 1e3),
+            bytes: limits.bytes.map(|bytes| bytes as f64),
+            bytes_per_message: known.bytes_per_message(),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Topic, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -217,7 +278,7 @@ pub(super) async fn info(admin: &AdminClient, topic: &Topic, timeout: Duration) 
     })
 }
 
-fn setting<'a>(settings: &'a [ConfigEntry], name: &str) -> Option<&'a str> {
+pub(super) fn setting<'a>(settings: &'a [ConfigEntry], name: &str) -> Option<&'a str> {
     settings.iter().find(|entry| entry.name == name)?.value.as_deref()
 }
 
@@ -239,6 +300,7 @@ pub(super) const NO_LEADER: i32 = -1;
 
 #[cfg(test)]
 mod tests {
+    use super::super::retention::Limits;
     use super::*;
 
     const EVERY: Duration = Duration::from_secs(30);
@@ -305,5 +367,26 @@ mod tests {
         assert_eq!(topics.starts(&orders).len(), 0);
         topics.retain(&[]);
         assert!(topics.described(&orders).is_err());
+    }
+
+    #[test]
+    fn retention_is_asked_for_seldom_and_a_refusal_takes_nothing_away() {
+        let (topics, orders, at) = (Topics::default(), Topic::new("orders"), Instant::from_seconds);
+        let due = |seconds| topics.retention_due(std::slice::from_ref(&orders), at(seconds), EVERY).len();
+        assert_eq!(due(0.0), 0, "nothing is known of the topic yet");
+        topics.learn(vec![(orders.clone(), described(1, 2))], at(0.0));
+        assert_eq!((due(0.0), due(29.0), due(30.0)), (1, 0, 1));
+        assert_eq!(topics.retention(&orders), None, "not told");
+        let limits = Some(Limits { milliseconds: Some(60_000), bytes: Some(1_000_000) });
+        let sizes = HashMap::from([(0, 9_000), (1, 1_000)]);
+        topics.learn_retention(vec![(orders.clone(), Said { limits, sizes })]);
+        let told = |bytes_per_message| Retention { seconds: Some(60.0), bytes: Some(1e6), bytes_per_message };
+        assert_eq!(topics.retention(&orders), Some(told(None)), "no log has been read yet");
+        topics.learn_ends(&orders, &HashMap::from([(0, Ok(190)), (1, Ok(10))]));
+        topics.learn_start("orders", 0, 100);
+        topics.learn_start("orders", 1, 0);
+        assert_eq!(topics.retention(&orders), Some(told(Some(100.0))));
+        topics.learn_retention(vec![(orders.clone(), Said::default())]);
+        assert_eq!(topics.retention(&orders), Some(told(Some(100.0))));
     }
 }

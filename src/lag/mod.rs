@@ -10,6 +10,7 @@ mod source;
 
 pub use offsets::{PartitionLag, PartitionOffsets, Unmeasured};
 pub use snapshot::{
-    GroupCommits, GroupDescription, GroupKind, GroupState, PartitionEnds, ReadError, ReadFault, Snapshot, TopicEnds,
+    GroupCommits, GroupDescription, GroupKind, GroupState, PartitionEnds, ReadError, ReadFault, Retention, Snapshot,
+    TopicEnds,
 };
 pub use source::{GroupAdmin, GroupWatch, Isolation, OffsetSource, SourceError, Watch};

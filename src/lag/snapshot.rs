@@ -39,6 +39,19 @@ pub struct TopicEnds {
     pub read_at: Instant,
     /// One entry a partition in ascending order; `Err` when the topic as a whole could not be read.
     pub partitions: Result<Vec<PartitionEnds>, ReadError>,
+    /// How long it keeps its records; `None`: not told.
+    pub retention: Option<Retention>,
+}
+
+/// How long a topic keeps its records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Retention {
+    /// `retention.ms`, in seconds; `None`: no limit.
+    pub seconds: Option<f64>,
+    /// `retention.bytes` of one partition; `None`: no limit.
+    pub bytes: Option<f64>,
+    /// Mean size of a record on disk, bytes; `None`: not told.
+    pub bytes_per_message: Option<f64>,
 }
 
 /// Both ends of one partition's log.

@@ -219,6 +219,7 @@ fn empty_snapshot(partitions: &[TopicPartition], settings: &ValveSettings) -> Sn
             id: None,
             read_at: instant(0.0),
             partitions: Ok(partitions.iter().map(ends).collect()),
+            retention: None,
         }],
     }
 }

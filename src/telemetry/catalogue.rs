@@ -74,6 +74,12 @@ catalogue! {
         "Log end minus committed offset, as kafka-consumer-groups shows it";
     GROUP_LOST = "lagvalve_group_lost_messages", Gauge, "messages", ["valve", "group"],
         "Messages between the commits and the log starts: retention deleted them before the group read them";
+    GROUP_AGE_LEAST = "lagvalve_group_age_least_seconds", Gauge, "seconds", ["valve", "group"],
+        "The oldest record that is not committed is at least so old";
+    GROUP_AGE_MOST = "lagvalve_group_age_most_seconds", Gauge, "seconds", ["valve", "group"],
+        "And at most so old; no sample where it was written before the agent began to watch";
+    GROUP_RUNWAY = "lagvalve_group_runway_seconds", Gauge, "seconds", ["valve", "group"],
+        "Seconds until retention deletes the oldest unread record; no sample where nothing limits it or it is not known";
     GROUP_DRAIN = "lagvalve_group_drain_seconds", Gauge, "seconds", ["valve", "group"],
         "Estimated lag divided by capacity: what the valve controls";
     GROUP_SET_POINT = "lagvalve_group_set_point_seconds", Gauge, "seconds", ["valve", "group"],

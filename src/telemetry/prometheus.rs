@@ -125,6 +125,9 @@ impl Page {
         self.set_state(&catalogue::GROUP_STATE, &labels, states, group.state.name());
         self.set_known(&catalogue::GROUP_LAG, &labels, group.lag_messages);
         self.set_known(&catalogue::GROUP_COMMITTED_LAG, &labels, group.committed_lag.map(|lag| lag as f64));
+        self.set_known(&catalogue::GROUP_AGE_LEAST, &labels, group.age_least_seconds);
+        self.set_known(&catalogue::GROUP_AGE_MOST, &labels, group.age_most_seconds);
+        self.set_known(&catalogue::GROUP_RUNWAY, &labels, group.runway_seconds);
         self.set_known(&catalogue::GROUP_LOST, &labels, group.lost_messages.map(|lost| lost as f64));
         self.set_known(&catalogue::GROUP_DRAIN, &labels, group.drain_seconds);
         self.set(&catalogue::GROUP_SET_POINT, &labels, group.set_point_seconds);

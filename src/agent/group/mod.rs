@@ -1,13 +1,14 @@
 //! One protected group of one valve: its estimate and its decision. Pure.
 
+mod measure;
 mod report;
 mod verdict;
 
 use super::log_view::LogView;
 use super::settings::{ProtectedGroup, ValveSettings};
 use crate::control::{BoundBy, ControlConfig, GroupDecision, GroupGovernor, GroupInput, SignalLossPolicy, StartPolicy};
-use crate::estimate::{Assessment, EstimateConfig, GroupEstimator, GroupUpdate, Production, Sample};
-use crate::lag::{GroupCommits, GroupDescription, GroupState, ReadError, ReadFault};
+use crate::estimate::{Assessment, EstimateConfig, GroupEstimator, GroupUpdate, Production, Runway, Sample};
+use crate::lag::{GroupCommits, GroupDescription, GroupState, PartitionLag, ReadError, ReadFault};
 
 /// What a tick tells every group. Times in seconds, rates in messages/s.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,9 @@ pub(in crate::agent) struct GroupTrack {
     waiting_since: Option<f64>,
     rewound_at: Option<f64>,
     assessment: Option<Assessment>,
+    /// The lag of each partition that has one, by place.
+    lags: Vec<(usize, PartitionLag)>,
+    runway: Runway,
     description: Option<Result<GroupDescription, ReadError>>,
     had_members: bool,
     problem: Option<String>,
@@ -84,6 +88,8 @@ impl GroupTrack {
             waiting_since: None,
             rewound_at: None,
             assessment: None,
+            lags: Vec::new(),
+            runway: Runway::default(),
             description: None,
             had_members: false,
             problem: None,
@@ -142,11 +148,13 @@ impl GroupTrack {
     /// Takes what the newest poll read of this group and decides anew; holds where nothing usable was read.
     pub(in crate::agent) fn tick(&mut self, context: &TickContext<'_>, log: &LogView, commits: Option<&GroupCommits>) {
         let update = commits.and_then(|commits| self.observe(context, log, commits));
+        self.measure(log);
         match update {
             Some(update) => {
                 let ends = self.ends_now(context, log);
                 self.estimator.set_deserted(self.is_deserted());
                 self.assessment = self.estimator.assess(context.now, &ends, context.production.share());
+                self.runway = self.look_ahead(context, log);
                 if self.has_lost_its_place() { self.hold(context) } else { self.decide(context, update) }
             }
             // The assessment is held too: nobody knows whether anything was written or read meanwhile.
@@ -293,6 +301,12 @@ impl GroupTrack {
         {
             self.decision.rate = self.decision.rate.min(context.min_rate);
             self.decision.bound_by = BoundBy::MaxLag;
+        }
+        if let (Some(least), Some(left)) = (self.settings.min_runway, self.runway.of_newest_seconds)
+            && left < least.as_secs_f64()
+        {
+            self.decision.rate = self.decision.rate.min(context.min_rate);
+            self.decision.bound_by = BoundBy::Runway;
         }
     }
 

@@ -4,7 +4,7 @@ use super::{GroupTrack, LogView, TickContext};
 use crate::agent::record::{Advice, Cause, GroupRecord, PartitionRecord, Quality};
 use crate::control::BoundBy;
 use crate::id::TopicPartition;
-use crate::lag::{PartitionLag, PartitionOffsets};
+use crate::lag::PartitionLag;
 use crate::units::RateLimit;
 
 impl GroupTrack {
@@ -32,22 +32,22 @@ impl GroupTrack {
     }
 
     pub(in crate::agent) fn record(&self, context: &TickContext<'_>, log: &LogView) -> GroupRecord {
-        let (mut measured, mut committed_lag, mut lost) = (0, 0, 0);
-        for (_, lag) in self.lags(log) {
-            measured += 1;
-            committed_lag += lag.messages;
-            lost += lag.lost;
-        }
+        let sum = |of: fn(&PartitionLag) -> i64| self.lags.iter().map(|(_, lag)| of(lag)).sum();
+        let known = |sum: i64| (!self.lags.is_empty()).then_some(sum);
+        let age = self.age(context, log);
         let seen = self.assessment.as_ref();
         GroupRecord {
             group: self.settings.group.clone(),
             state: self.verdict(context, log),
             quality: self.quality(context, log),
-            coverage: if log.present == 0 { 0.0 } else { f64::from(measured) / log.present as f64 },
+            coverage: if log.present == 0 { 0.0 } else { self.lags.len() as f64 / log.present as f64 },
             cadence_seconds: self.estimator.cadence().seconds(),
             lag_messages: seen.map(|seen| seen.lag_messages),
-            committed_lag: (measured > 0).then_some(committed_lag),
-            lost_messages: (measured > 0).then_some(lost),
+            committed_lag: known(sum(|lag| lag.messages)),
+            lost_messages: known(sum(|lag| lag.lost)),
+            age_least_seconds: age.map(|age| age.least),
+            age_most_seconds: age.and_then(|age| age.most),
+            runway_seconds: self.runway.of_oldest_seconds,
             drain_seconds: seen.map(|seen| seen.drain_seconds),
             capacity: seen.map(|seen| seen.capacity_total),
             set_point_seconds: self.decision.set_point_seconds,
@@ -58,19 +58,6 @@ impl GroupTrack {
             problem: self.problem(context, log),
             partitions: self.partition_records(log),
         }
-    }
-
-    /// The lag of each partition that has one, by place.
-    pub(super) fn lags(&self, log: &LogView) -> impl Iterator<Item = (usize, PartitionLag)> {
-        let ends = self.ends(log);
-        let lag = move |place: usize| {
-            let committed = self.committed.get(place).copied().flatten();
-            // A group that reads further than its isolation says has read all that it may.
-            let end = ends[place].max(committed.filter(|at| Some(*at) <= log.high_watermarks[place]));
-            let offsets = PartitionOffsets { committed, log_start: log.starts[place], end: ends[place].and(end) };
-            offsets.lag().ok().map(|lag| (place, lag))
-        };
-        (0..log.partitions.len()).filter(|place| log.is_present(*place)).filter_map(lag)
     }
 
     fn partition_records(&self, log: &LogView) -> Vec<PartitionRecord> {

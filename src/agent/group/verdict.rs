@@ -2,6 +2,7 @@
 
 use super::{GroupTrack, LogView, TickContext};
 use crate::agent::record::GroupVerdict;
+use crate::id::TopicPartition;
 use crate::lag::{GroupState, Isolation};
 use crate::units::HumanCount;
 
@@ -17,7 +18,7 @@ impl GroupTrack {
                 _ => GroupVerdict::NeverCommitted,
             };
         }
-        if self.lags(log).any(|(_, lag)| lag.lost > 0) {
+        if self.lags.iter().any(|(_, lag)| lag.lost > 0) {
             return GroupVerdict::DataLost;
         }
         let Some(seen) = &self.assessment else { return GroupVerdict::Unmeasured };
@@ -51,7 +52,7 @@ impl GroupTrack {
     pub(super) fn problem(&self, context: &TickContext<'_>, log: &LogView) -> Option<String> {
         let described = || self.description.as_ref().and_then(|seen| seen.as_ref().err()).map(ToString::to_string);
         let unreadable = self.problem.clone().or_else(described);
-        unreadable.or_else(|| self.beyond_the_end(log)).or_else(|| self.lost(log)).or_else(|| {
+        let problem = unreadable.or_else(|| self.beyond_the_end(log)).or_else(|| self.lost(log)).or_else(|| {
             let (place, seconds, waiting) = self.held_back(context, log)?;
             Some(format!(
                 "a transaction on {} has been open for {} s and {} offsets wait behind it: its producer must end it \
@@ -60,6 +61,30 @@ impl GroupTrack {
                 HumanCount(seconds),
                 HumanCount(waiting as f64)
             ))
+        });
+        problem.or_else(|| self.short_of_runway()).or_else(|| self.untold_retention(log))
+    }
+
+    /// A shortest runway was asked for that nobody can see.
+    fn untold_retention(&self, log: &LogView) -> Option<String> {
+        self.settings.min_runway.filter(|_| self.usable_polls >= PATIENT_POLLS)?;
+        let untold = |partition: &&TopicPartition| !log.retention.contains_key(&partition.topic);
+        let topic = &log.partitions.iter().find(untold)?.topic;
+        Some(format!(
+            "min_runway has no effect on topic {topic}, whose retention may not be read: grant DESCRIBE_CONFIGS on TOPIC \
+             {topic} (--operation DescribeConfigs --topic {topic})"
+        ))
+    }
+
+    /// Unread records that retention deletes sooner than the operator wants, throttled or not.
+    fn short_of_runway(&self) -> Option<String> {
+        let left = self.runway.of_oldest_seconds?;
+        if left >= self.settings.min_runway?.as_secs_f64() {
+            return None;
+        }
+        Some(match left {
+            left if left <= 0.0 => "retention may be deleting records that it has not read".to_owned(),
+            left => format!("retention deletes its oldest unread records in about {} s", HumanCount(left)),
         })
     }
 
@@ -75,7 +100,7 @@ impl GroupTrack {
 
     fn lost(&self, log: &LogView) -> Option<String> {
         let lost: Vec<(usize, i64)> =
-            self.lags(log).filter(|(_, lag)| lag.lost > 0).map(|(place, lag)| (place, lag.lost)).collect();
+            self.lags.iter().filter(|(_, lag)| lag.lost > 0).map(|(place, lag)| (*place, lag.lost)).collect();
         let sum: i64 = lost.iter().map(|(_, lost)| lost).sum();
         let places: Vec<usize> = lost.iter().map(|(place, _)| *place).collect();
         let names = names(log, &places)?;
@@ -114,6 +139,8 @@ const BEHIND_FACTOR: f64 = 1.5;
 /// A commit beyond the end of the log is named when it was so in that many polls: an end may be read in the middle of a
 /// leader's move.
 const BEYOND_POLLS: u32 = 2;
+/// Retention is asked for beside the first poll; that it was not told is said after so many.
+const PATIENT_POLLS: u32 = 10;
 /// A transaction that stays open for longer is named, seconds: above the commit interval of Kafka Streams with
 /// exactly-once (0.1 s) and of usual sinks, below `transaction.timeout.ms` (60 s); guessed.
 const OPEN_SECONDS: f64 = 10.0;

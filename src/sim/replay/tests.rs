@@ -11,8 +11,8 @@ use crate::clock::Instant;
 use crate::control::LawKind;
 use crate::id::{GroupId, Topic, TopicPartition};
 use crate::lag::{
-    GroupCommits, GroupDescription, GroupKind, GroupState, Isolation, PartitionEnds, ReadError, ReadFault, Snapshot,
-    TopicEnds,
+    GroupCommits, GroupDescription, GroupKind, GroupState, Isolation, PartitionEnds, ReadError, ReadFault, Retention,
+    Snapshot, TopicEnds,
 };
 use crate::sim::policy::{Observation, Policy};
 use crate::sim::{Baseline, Case, Scenario, Shipped, ShippedStart, catalogue};
@@ -292,6 +292,7 @@ struct Poll {
     topics: Vec<Option<Vec<Ends>>>,
     /// One a topic: another one than before means that the topic was made anew.
     ids: Vec<Option<u8>>,
+    retention: Option<Retention>,
     /// One a group.
     groups: Vec<Commits>,
     described: Vec<Option<Said>>,
@@ -327,6 +328,15 @@ fn ends() -> impl Strategy<Value = Ends> {
         .prop_map(|(end, stable, start)| Ends { end, stable, start })
 }
 
+fn retention() -> impl Strategy<Value = Retention> {
+    let limit = || proptest::option::of(10.0..1e6_f64);
+    (limit(), limit(), limit()).prop_map(|(seconds, bytes, bytes_per_message)| Retention {
+        seconds,
+        bytes,
+        bytes_per_message,
+    })
+}
+
 fn poll() -> impl Strategy<Value = Poll> {
     let topic = proptest::option::weighted(0.9, proptest::collection::vec(ends(), 0..4));
     let commits = prop_oneof![
@@ -343,16 +353,21 @@ fn poll() -> impl Strategy<Value = Poll> {
     let seconds = prop_oneof![6 => 0.9..1.1_f64, 1 => 0.0..30.0_f64];
     (
         seconds,
-        (proptest::collection::vec(topic, 3), proptest::collection::vec(proptest::option::weighted(0.9, id), 3)),
+        (
+            proptest::collection::vec(topic, 3),
+            proptest::collection::vec(proptest::option::weighted(0.9, id), 3),
+            proptest::option::of(retention()),
+        ),
         proptest::collection::vec(commits, 2),
         proptest::collection::vec(described, 2),
         proptest::bool::weighted(0.15),
         0..1_000_u64,
     )
-        .prop_map(|(seconds, (topics, ids), groups, described, failed, sent)| Poll {
+        .prop_map(|(seconds, (topics, ids, retention), groups, described, failed, sent)| Poll {
             seconds,
             topics,
             ids,
+            retention,
             groups,
             described,
             failed,
@@ -414,6 +429,7 @@ fn snapshot(poll: &Poll, now: f64) -> Snapshot {
             id: poll.ids.get(place).copied().flatten().map(|id| [id; 16]),
             read_at: Instant::from_seconds(now - 0.01 * (place as f64 + 1.0) / 3.0),
             partitions: partitions.ok_or(error(ReadFault::TopicMissing, "topic")),
+            retention: poll.retention,
         }
     });
     let groups = poll.groups.iter().enumerate().filter_map(|(place, commits)| {
@@ -491,6 +507,7 @@ fn a_topic_without_a_partition_is_rebuilt_like_any_other() {
         seconds: 1.0,
         topics,
         ids: Vec::new(),
+        retention: None,
         groups: vec![Commits::NotAsked; 2],
         described: vec![None, None],
         failed: false,
@@ -514,6 +531,7 @@ fn a_line_grows_little_by_what_it_needs_to_be_run_again() {
             seconds: 1.0,
             topics: vec![Some(ends)],
             ids: vec![Some(1)],
+            retention: None,
             groups: Vec::new(),
             described: vec![Some(Ok((GroupState::Stable, 3)))],
             failed: false,
