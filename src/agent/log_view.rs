@@ -22,6 +22,10 @@ pub(super) struct LogView {
     pub(super) present: usize,
     /// How old records are, by when the ends were seen where.
     pub(super) ages: Ages,
+    /// Topics, as they were first seen.
+    pub(super) topics: Vec<Topic>,
+    /// The topic of each place, as a place in `topics`.
+    pub(super) topic_of: Vec<usize>,
     /// How long each topic keeps its records, where it was told.
     pub(super) retention: HashMap<Topic, Retention>,
     /// Places of topics that were made anew since the poll before.
@@ -120,6 +124,11 @@ impl LogView {
             return *place;
         }
         let place = self.partitions.len();
+        let known = self.topics.iter().position(|known| known == topic);
+        self.topic_of.push(known.unwrap_or(self.topics.len()));
+        if known.is_none() {
+            self.topics.push(topic.clone());
+        }
         self.places.insert(partition.clone(), place);
         self.partitions.push(partition);
         self.starts.push(None);

@@ -17,7 +17,7 @@ pub struct Runway {
 pub struct Unread {
     /// Records that are not read yet.
     pub messages: f64,
-    /// Age of the oldest of them; `None`: not known, or there is none.
+    /// Age of the oldest unread record of the topic; `None`: not known, or there is none.
     pub oldest: Option<Age>,
     /// What the partition's consumer can take, or what is written, whatever is more, messages/s.
     pub speed: f64,

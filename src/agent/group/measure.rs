@@ -5,8 +5,8 @@ use crate::estimate::{Age, Runway, Unread};
 use crate::lag::PartitionOffsets;
 
 impl GroupTrack {
-    /// Works out the lag of each partition anew; those that have none are not in it.
-    pub(super) fn measure(&mut self, log: &LogView) {
+    /// Works out anew the lag of each partition that has one, and the ages of what is unread.
+    pub(super) fn measure(&mut self, context: &TickContext<'_>, log: &LogView) {
         let mut lags = std::mem::take(&mut self.lags);
         lags.clear();
         let ends = self.ends(log);
@@ -17,20 +17,20 @@ impl GroupTrack {
             let offsets = PartitionOffsets { committed, log_start: log.starts[place], end: ends[place].and(end) };
             offsets.lag().ok().map(|lag| (place, lag))
         }));
+        let mut unread: Vec<Vec<(usize, f64)>> = vec![Vec::new(); log.topics.len()];
+        for (place, lag) in lags.iter().filter(|(_, lag)| lag.messages > 0) {
+            if let Some(end) = ends[*place] {
+                unread[log.topic_of[*place]].push((*place, (end - lag.messages) as f64));
+            }
+        }
+        self.ages = unread.iter_mut().map(|unread| log.ages.oldest(unread, context.now)).collect();
         self.lags = lags;
     }
 
     /// Age of the oldest record that is not committed, over all partitions: at most one commit interval above that of the
     /// oldest unread one. `None` where nothing is unread, or no lag is known.
-    pub(super) fn age(&self, context: &TickContext<'_>, log: &LogView) -> Option<Age> {
-        let ages = self.lags.iter().filter(|(_, lag)| lag.messages > 0);
-        let ages = ages.filter_map(|(place, lag)| self.age_of(context, log, *place, lag.messages));
-        ages.reduce(|a, b| Age { least: a.least.max(b.least), most: a.most.zip(b.most).map(|(a, b)| a.max(b)) })
-    }
-
-    fn age_of(&self, context: &TickContext<'_>, log: &LogView, place: usize, unread: i64) -> Option<Age> {
-        let oldest = self.ends(log)[place]? - unread;
-        log.ages.of(place, oldest as f64, context.now)
+    pub(super) fn age(&self) -> Option<Age> {
+        self.ages.iter().copied().flatten().reduce(Age::max)
     }
 
     /// The shortest runway of all partitions whose retention is known.
@@ -38,15 +38,16 @@ impl GroupTrack {
         let Some(seen) = self.assessment.as_ref().filter(|_| !log.retention.is_empty()) else {
             return Runway::default();
         };
+        let retention: Vec<_> = log.topics.iter().map(|topic| log.retention.get(topic)).collect();
         let runways = self.lags.iter().filter_map(|(place, lag)| {
-            let retention = log.retention.get(&log.partitions[*place].topic)?;
+            let topic = log.topic_of[*place];
             let written = context.production.per_partition().get(*place).copied().unwrap_or(0.0);
             let unread = Unread {
                 messages: lag.messages as f64,
-                oldest: if lag.messages > 0 { self.age_of(context, log, *place, lag.messages) } else { None },
+                oldest: self.ages[topic],
                 speed: self.estimator.capacity_of(*place).max(written),
             };
-            Some(Runway::of(retention, unread, seen.drain_seconds))
+            Some(Runway::of(retention[topic]?, unread, seen.drain_seconds))
         });
         runways.reduce(Runway::min).unwrap_or_default()
     }

@@ -7,7 +7,7 @@ mod verdict;
 use super::log_view::LogView;
 use super::settings::{ProtectedGroup, ValveSettings};
 use crate::control::{BoundBy, ControlConfig, GroupDecision, GroupGovernor, GroupInput, SignalLossPolicy, StartPolicy};
-use crate::estimate::{Assessment, EstimateConfig, GroupEstimator, GroupUpdate, Production, Runway, Sample};
+use crate::estimate::{Age, Assessment, EstimateConfig, GroupEstimator, GroupUpdate, Production, Runway, Sample};
 use crate::lag::{GroupCommits, GroupDescription, GroupState, PartitionLag, ReadError, ReadFault};
 
 /// What a tick tells every group. Times in seconds, rates in messages/s.
@@ -43,6 +43,8 @@ pub(in crate::agent) struct GroupTrack {
     assessment: Option<Assessment>,
     /// The lag of each partition that has one, by place.
     lags: Vec<(usize, PartitionLag)>,
+    /// Age of the oldest record of each topic that is not committed, by the topic's place in the log.
+    ages: Vec<Option<Age>>,
     runway: Runway,
     description: Option<Result<GroupDescription, ReadError>>,
     had_members: bool,
@@ -89,6 +91,7 @@ impl GroupTrack {
             rewound_at: None,
             assessment: None,
             lags: Vec::new(),
+            ages: Vec::new(),
             runway: Runway::default(),
             description: None,
             had_members: false,
@@ -148,7 +151,7 @@ impl GroupTrack {
     /// Takes what the newest poll read of this group and decides anew; holds where nothing usable was read.
     pub(in crate::agent) fn tick(&mut self, context: &TickContext<'_>, log: &LogView, commits: Option<&GroupCommits>) {
         let update = commits.and_then(|commits| self.observe(context, log, commits));
-        self.measure(log);
+        self.measure(context, log);
         match update {
             Some(update) => {
                 let ends = self.ends_now(context, log);

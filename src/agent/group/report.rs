@@ -34,7 +34,7 @@ impl GroupTrack {
     pub(in crate::agent) fn record(&self, context: &TickContext<'_>, log: &LogView) -> GroupRecord {
         let sum = |of: fn(&PartitionLag) -> i64| self.lags.iter().map(|(_, lag)| of(lag)).sum();
         let known = |sum: i64| (!self.lags.is_empty()).then_some(sum);
-        let age = self.age(context, log);
+        let age = self.age();
         let seen = self.assessment.as_ref();
         GroupRecord {
             group: self.settings.group.clone(),
