@@ -29,7 +29,7 @@ fn closed_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
-const COMMANDS: &[&str] = &["run", "observe", "simulate", "check", "completions"];
+const COMMANDS: &[&str] = &["run", "observe", "doctor", "simulate", "check", "completions"];
 
 #[test]
 fn every_command_has_help_with_an_example_and_no_colour_in_a_pipe() {
@@ -202,13 +202,16 @@ fn a_closed_pipe_ends_a_command_quietly() {
 
 #[test]
 fn nothing_reachable_is_4_within_ten_seconds_and_names_every_address() {
-    let (one, other) = (closed_port(), closed_port());
-    let start = now();
-    let (code, out, error) = run(&["observe", "-b", &format!("{one},{other}"), "-t", "orders", "--protect", "billing"]);
-    assert_eq!((code, out.as_str()), (4, ""), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(11));
-    assert!(error.contains(&format!("{one}: ")) && error.contains(&format!("{other}: ")), "{error}");
-    assert_eq!(error.lines().count(), 1, "one sentence: {error}");
+    for command in ["observe", "doctor"] {
+        let (one, other) = (closed_port(), closed_port());
+        let start = now();
+        let (code, out, error) =
+            run(&[command, "-b", &format!("{one},{other}"), "-t", "orders", "--protect", "billing"]);
+        assert_eq!((code, out.as_str()), (4, ""), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(11));
+        assert!(error.contains(&format!("{one}: ")) && error.contains(&format!("{other}: ")), "{error}");
+        assert_eq!(error.lines().count(), 1, "one sentence: {error}");
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long a process takes")]

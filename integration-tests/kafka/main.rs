@@ -5,17 +5,20 @@ mod program;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod doctor;
 mod live;
 mod observer;
 mod observer_faults;
 mod observer_security;
 mod produce;
+mod slow_group;
 mod story;
 mod verdicts;
 
 fn main() {
     // One line a file.
     let tests = [
+        doctor::tests(),
         observer::tests(),
         observer_faults::tests(),
         observer_security::tests(),

@@ -104,7 +104,7 @@ async fn failure(connection: &Connection) -> String {
 }
 
 /// By Kafka's own tool: the client that the observer uses sends ACLs that brokers refuse.
-async fn grant(cluster: &Cluster, what: &[&str]) -> Result<(), Stop> {
+pub(crate) async fn grant(cluster: &Cluster, what: &[&str]) -> Result<(), Stop> {
     let class = cluster.jars().acl_command()?;
     let bootstrap = cluster.bootstrap();
     let fixed = ["--bootstrap-server", &bootstrap, "--add", "--allow-principal", "User:watcher"];

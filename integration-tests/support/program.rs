@@ -16,9 +16,15 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// `lagvalve produce`.
     pub fn new(arguments: &[&str]) -> Self {
+        Self::of("produce", arguments)
+    }
+
+    /// Any sub-command.
+    pub fn of(name: &str, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lagvalve"));
-        command.arg("produce").args(arguments).env("NO_COLOR", "1");
+        command.arg(name).args(arguments).env("NO_COLOR", "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command }
     }

@@ -1,9 +1,11 @@
 //! The command line: one file a sub-command. Results go to standard output, everything else to standard error.
 
+mod as_if_held;
 mod check;
 mod completions;
 mod connect;
 mod demo;
+mod doctor;
 mod engine;
 mod exit;
 mod observe;
@@ -53,6 +55,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play scenarios through the shipped law and through others, and score them; needs no Kafka and no time
     Simulate(simulate::SimulateArgs),
+    /// Look at a live cluster as a valve would, and say what is missing: permissions, topics, groups, commits
+    Doctor(doctor::DoctorArgs),
     /// Check a configuration file without connecting anywhere
     Check(check::CheckArgs),
     /// Print a completion script for a shell
@@ -71,6 +75,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         Command::Observe(args) => block_on(observe::run(args)),
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Doctor(args) => block_on(doctor::run(args)),
         Command::Check(args) => check::run(&args),
         Command::Completions(args) => completions::run(&args),
     }

@@ -6,10 +6,12 @@ use lagvalve::id::GroupId;
 use lagvalve::units::{HumanCount, RateLimit};
 use serde::Serialize;
 
+use super::as_if_held::AsIfHeld;
+
 /// The heading of the table; `name_width` is that of the widest valve and group.
 pub(crate) fn heading(name_width: usize) -> String {
     format!(
-        "{:name_width$}  {:15} {:>11} {:>11} {:>8} {:>11} {:>11} {:>11}  {}",
+        "{:name_width$}  {:16} {:>11} {:>11} {:>8} {:>11} {:>11} {:>11}  {}",
         "VALVE/GROUP", "STATE", "LAG", "COMMITTED", "DRAIN", "CAN TAKE/S", "PRODUCED/S", "WOULD HOLD", "WHY"
     )
 }
@@ -35,7 +37,7 @@ fn line(record: &TickRecord, group: &GroupRecord, name_width: usize, colour: boo
         Some(problem) => format!("{why}: {problem}"),
         None => why.to_string(),
     };
-    let state = format!("{:15}", group.state.name());
+    let state = format!("{:16}", group.state.name());
     let state = if colour { format!("{}{state}\x1b[0m", colour_of(group.state)) } else { state };
     format!(
         "{:name_width$}  {state} {:>11} {:>11} {:>8} {:>11} {:>11} {held:>11}  {why}",
@@ -83,6 +85,11 @@ pub(crate) struct Summary {
     held_to: Option<f64>,
     max_drain_seconds: Option<f64>,
     max_lag_messages: Option<f64>,
+    /// The same if it had acted, about.
+    max_drain_seconds_if_held: Option<f64>,
+    max_lag_messages_if_held: Option<f64>,
+    #[serde(skip)]
+    as_if_held: AsIfHeld,
     /// The last reason of the group that rules.
     last_reason: Option<BoundBy>,
     #[serde(skip)]
@@ -103,6 +110,9 @@ impl Summary {
             held_to: None,
             max_drain_seconds: None,
             max_lag_messages: None,
+            max_drain_seconds_if_held: None,
+            max_lag_messages_if_held: None,
+            as_if_held: AsIfHeld::default(),
             last_reason: None,
             last_mono_ms: None,
         }
@@ -120,6 +130,10 @@ impl Summary {
             self.max_drain_seconds = larger(self.max_drain_seconds, group.drain_seconds);
             self.max_lag_messages = larger(self.max_lag_messages, group.lag_messages);
         }
+        self.as_if_held.add(record, step);
+        let held = self.as_if_held.largest();
+        self.max_drain_seconds_if_held = held.map(|lag| lag.seconds);
+        self.max_lag_messages_if_held = held.map(|lag| lag.messages);
         // Nobody reports to a valve that only observes: what it would have held is production as a whole.
         let (Some(production), RateLimit::At(limit)) = (record.production, record.rate_unbounded) else { return };
         if production > limit.get() && step > 0.0 {
@@ -151,6 +165,13 @@ impl Summary {
             let drain = self.max_drain_seconds.map_or(String::new(), |drain| format!(", {drain:.1} s of work"));
             text.push_str(&format!(" Largest lag: {} messages{drain}.", HumanCount(lag)));
         }
+        if let (true, Some(lag)) = (self.held_seconds > 0.0, self.as_if_held.largest()) {
+            text.push_str(&format!(
+                " Held, it would have stayed under about {} messages, {:.1} s of work.",
+                HumanCount(lag.messages),
+                lag.seconds
+            ));
+        }
         text
     }
 }
@@ -163,12 +184,12 @@ fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use lagvalve::agent::{Cause, Mode, Quality};
 
     use super::*;
 
-    fn record(second: u64, production: Option<f64>, limit: RateLimit) -> TickRecord {
+    pub(in crate::cli) fn record(second: u64, production: Option<f64>, limit: RateLimit) -> TickRecord {
         TickRecord {
             v: 1,
             seq: second,
@@ -221,7 +242,7 @@ mod tests {
         let line = lines(&tick, 14, false).remove(0);
         assert_eq!(
             line,
-            "orders/billing  falling_behind       10,000      12,000        -           -       5,000     2,000/s  draining"
+            "orders/billing  falling_behind        10,000      12,000        -           -       5,000     2,000/s  draining"
         );
         assert_eq!(heading(14).find("WHY"), line.find("draining"));
         assert!(!line.contains('\x1b') && lines(&tick, 14, true)[0].contains("\x1b[31mfalling_behind"));
