@@ -11,6 +11,7 @@ mod observer;
 mod observer_faults;
 mod observer_security;
 mod produce;
+mod restart;
 mod slow_group;
 mod story;
 mod verdicts;
@@ -23,6 +24,7 @@ fn main() {
         observer_faults::tests(),
         observer_security::tests(),
         produce::tests(),
+        restart::tests(),
         story::tests(),
         verdicts::tests(),
     ];

@@ -6,18 +6,22 @@ use std::time::Duration;
 use krafka::admin::{AlterConsumerGroupOffsetsOptions, TopicPartition as Partition};
 use lagvalve::clock::{Clock as _, SystemClock};
 use lagvalve::id::{GroupId, Topic};
-use lagvalve::kafka::Observer;
+use lagvalve::kafka::{Connection, Observer};
 use lagvalve::lag::{GroupAdmin as _, GroupKind, GroupState, Isolation, OffsetSource as _, ReadFault, Unmeasured};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::support::watching::{eager, ends, lags, partitions, poll_until, watch};
-use crate::support::{Kafka, Stop, Test, TestResult, client, create_topic};
+use crate::support::{
+    ClusterOptions, Jars, Kafka, Stop, Test, TestResult, admin, client, commit, create_topic, produce,
+};
 
 pub(crate) fn tests() -> Vec<Test> {
     crate::tests![
         lag_of_a_classic_group_is_what_kafka_says,
         lag_of_a_kip848_group_is_what_kafka_says,
+        lag_after_transactions_is_what_kafka_says,
+        lag_on_three_nodes_is_what_kafka_says,
         a_group_without_commits_has_no_lag_rather_than_zero,
         an_unknown_group_has_no_commits_and_is_missing,
         an_unknown_topic_is_missing_and_stays_so,
@@ -61,15 +65,76 @@ async fn agrees_with_kafka(kafka: &Kafka, protocol: &str, kind: GroupKind) -> Te
     assert_eq!((described.state, described.members, described.kind), (GroupState::Stable, 1, kind));
     assert_eq!(described.assigned_partitions, 4);
 
-    let said = said_by_kafka(kafka, &group, &topic).await?;
-    let measured = lags.iter().enumerate().filter_map(|(partition, lag)| Some((partition as i32, (*lag).ok()?)));
-    assert_eq!(measured.collect::<BTreeMap<i32, i64>>(), said);
+    assert_eq!(measured(&lags), said_by_kafka(kafka.jars()?, kafka.bootstrap(), &group, &topic).await?);
     Ok(())
 }
 
+async fn lag_after_transactions_is_what_kafka_says(kafka: &Kafka) -> TestResult {
+    let (topic, group) = (kafka.name("orders"), kafka.name("careful"));
+    kafka.create_topic(&topic, 4).await?;
+    kafka.produce(&topic, 0..4, 20).await?;
+    let mut config = client(kafka.bootstrap());
+    config.set("transactional.id", kafka.name("writer"));
+    let (name, patience) = (topic.clone(), Duration::from_secs(30));
+    let written = tokio::task::spawn_blocking(move || -> Result<(), Stop> {
+        let producer: BaseProducer = config.create()?;
+        producer.init_transactions(patience)?;
+        for commits in [true, false, true] {
+            producer.begin_transaction()?;
+            for number in 0..100 {
+                let record = BaseRecord::<(), str>::to(&name).partition(number % 4).payload("x");
+                producer.send(record).map_err(|(error, _)| error)?;
+            }
+            producer.flush(patience)?;
+            if commits { producer.commit_transaction(patience)? } else { producer.abort_transaction(patience)? }
+        }
+        Ok(())
+    });
+    written.await??;
+    // 280 can be read; offsets count the aborted ones and the markers too.
+    let _member = kafka.consume(&group, &topic, 150, "classic").await?;
+    let observer = Observer::connect(&kafka.connection()).await?;
+    let mut watch = watch(&[&topic], &[&group]);
+    watch.groups[0].isolation = Isolation::ReadCommitted;
+    let snapshot = observer.poll(&watch).await?;
+    for partition in partitions(&snapshot, &topic)? {
+        assert_eq!(partition.last_stable, Some(partition.end.clone()), "no transaction is open");
+        assert_eq!(partition.end, Ok(20 + 75 + 3));
+    }
+    let lags = lags(&snapshot, &group, &topic)?;
+    assert_eq!(measured(&lags), said_by_kafka(kafka.jars()?, kafka.bootstrap(), &group, &topic).await?);
+    assert!(lags.iter().flatten().sum::<i64>() >= 130, "{lags:?}");
+    Ok(())
+}
+
+async fn lag_on_three_nodes_is_what_kafka_says(kafka: &Kafka) -> TestResult {
+    let cluster = kafka.own_cluster(&ClusterOptions { nodes: 3, ..ClusterOptions::default() }).await?;
+    let bootstrap = cluster.bootstrap();
+    create_topic(&admin(&bootstrap)?, "orders", 12, &[]).await?;
+    produce(&bootstrap, "orders", 0..12, 30).await?;
+    let groups = ["billing", "search", "audit", "mail"];
+    for (group, read) in groups.iter().zip([3, 11, 30, 0]) {
+        commit(&bootstrap, group, "orders", &(0..12).map(|place| (place, read)).collect::<Vec<_>>()).await?;
+    }
+    let observer = Observer::connect(&Connection::new(&bootstrap)).await?;
+    let snapshot = observer.poll(&watch(&["orders"], &groups)).await?;
+    for (group, lag) in groups.iter().zip([27, 19, 0, 30]) {
+        let lags = lags(&snapshot, group, "orders")?;
+        assert_eq!(lags, [Ok(lag); 12], "{group}");
+        assert_eq!(measured(&lags), said_by_kafka(cluster.jars(), &bootstrap, group, "orders").await?, "{group}");
+    }
+    Ok(())
+}
+
+/// Partition → lag, of those that have one.
+fn measured(lags: &[Result<i64, Unmeasured>]) -> BTreeMap<i32, i64> {
+    let known = lags.iter().enumerate().filter_map(|(partition, lag)| Some((partition as i32, (*lag).ok()?)));
+    known.collect()
+}
+
 /// Partition → lag, by `kafka-consumer-groups.sh --describe`; partitions without commit are not in it.
-async fn said_by_kafka(kafka: &Kafka, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, Stop> {
-    let (jars, bootstrap, group) = (kafka.jars()?.clone(), kafka.bootstrap().to_owned(), group.to_owned());
+async fn said_by_kafka(jars: &Jars, bootstrap: &str, group: &str, topic: &str) -> Result<BTreeMap<i32, i64>, Stop> {
+    let (jars, bootstrap, group) = (jars.clone(), bootstrap.to_owned(), group.to_owned());
     let class = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
     let asking = tokio::task::spawn_blocking(move || {
         jars.output(class, ["--bootstrap-server", &bootstrap, "--describe", "--group", &group])

@@ -220,4 +220,4 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The slow start of 200,000 lines at 20,000/s with 5 s commits, twice as long as measured.
 const SLOW_START_SECONDS: f64 = 60.0;
 /// A restarted broker is taken back after 3 s instead of 9 s.
-const FAST_FAILOVER: [&str; 2] = ["broker.session.timeout.ms=3000", "broker.heartbeat.interval.ms=500"];
+pub(crate) const FAST_FAILOVER: [&str; 2] = ["broker.session.timeout.ms=3000", "broker.heartbeat.interval.ms=500"];

@@ -1,5 +1,6 @@
 //! A valve of one's own: the loop inside the process that writes.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::run::Agent;
@@ -191,7 +192,7 @@ impl ValveBuilder {
         }
         let polls = if self.settings.start == Start::Slow { 2 } else { 1 };
         let off = self.settings.mode == Mode::Off;
-        let agent = Agent::spawn(self.connection, vec![self.settings], Some(observer));
+        let agent = Agent::spawn(self.connection, vec![self.settings], Some(observer), &HashMap::new());
         let valve = agent.valves()[0].clone();
         if !off {
             let mut records = valve.subscribe();

@@ -7,7 +7,8 @@ use crate::estimate::Ages;
 use crate::id::{Topic, TopicPartition};
 use crate::lag::{PartitionEnds, Retention, Snapshot, TopicEnds};
 
-/// One place a partition, in the order in which they were first seen; a place is never given to another.
+/// One place a partition; a place is never given to another. Those that are first seen in one poll are in order of topic and
+/// partition, whatever the order of the answers: sums and ties come out the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogView {
     pub(super) partitions: Vec<TopicPartition>,
@@ -49,6 +50,7 @@ impl LogView {
         let read = |seen: &&TopicEnds| topics.contains(&seen.topic) && seen.partitions.is_ok();
         let ends_at = snapshot.topics.iter().filter(read).map(|seen| seen.read_at).max();
         let ends_at = ends_at.map_or(self.ends_at, Instant::as_seconds);
+        let mut new: Vec<(&Topic, &PartitionEnds)> = Vec::new();
         for topic in snapshot.topics.iter().filter(read) {
             let Ok(partitions) = &topic.partitions else { continue };
             if !partitions.is_empty() {
@@ -58,10 +60,19 @@ impl LogView {
                 }
             }
             for ends in partitions {
-                let place = self.place(&topic.topic, ends.partition, likely);
+                let Some(place) = self.place(&topic.topic, ends.partition, likely) else {
+                    new.push((&topic.topic, ends));
+                    continue;
+                };
                 likely = place + 1;
                 fresh += usize::from(self.take(place, ends, ends_at));
             }
+        }
+        new.sort_by_key(|(topic, ends)| (*topic, ends.partition));
+        for (topic, ends) in new {
+            let known = self.place(topic, ends.partition, usize::MAX);
+            let place = known.unwrap_or_else(|| self.add(topic, ends.partition));
+            fresh += usize::from(self.take(place, ends, ends_at));
         }
         self.fresh = fresh;
         self.present = self.is_present.iter().filter(|present| **present).count();
@@ -113,16 +124,18 @@ impl LogView {
         ends.end.is_ok()
     }
 
-    /// The place of a partition, the next one if it is new; `likely` is tried first: polls bring the same order again.
-    fn place(&mut self, topic: &Topic, partition: i32, likely: usize) -> usize {
+    /// The place of a partition, if it has one; `likely` is tried first: polls bring the same order again.
+    fn place(&self, topic: &Topic, partition: i32, likely: usize) -> Option<usize> {
         let there = self.partitions.get(likely);
         if there.is_some_and(|there| there.partition == partition && there.topic == *topic) {
-            return likely;
+            return Some(likely);
         }
+        self.places.get(&TopicPartition::new(topic.clone(), partition)).copied()
+    }
+
+    /// The next place, for a partition that has none.
+    fn add(&mut self, topic: &Topic, partition: i32) -> usize {
         let partition = TopicPartition::new(topic.clone(), partition);
-        if let Some(place) = self.places.get(&partition) {
-            return *place;
-        }
         let place = self.partitions.len();
         let known = self.topics.iter().position(|known| known == topic);
         self.topic_of.push(known.unwrap_or(self.topics.len()));

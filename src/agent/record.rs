@@ -19,7 +19,7 @@ pub const RECORD_VERSION: u32 = 1;
 pub struct TickRecord {
     /// Version of this format: [`RECORD_VERSION`].
     pub v: u32,
-    /// Counts the ticks of this valve since the agent started.
+    /// Counts the ticks of this valve since the agent started, or since the first of the runs that it goes on from.
     pub seq: u64,
     /// Milliseconds since the Unix epoch.
     pub at: u64,

@@ -10,10 +10,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::dither::poll_delay;
 use super::record::{GroupVerdict, TickRecord};
+use super::resume::Resumed;
 use super::settings::{Mode, ValveSettings};
 use super::tick::{TickInput, ValveLoop};
 use crate::clock::{Clock, SystemClock};
-use crate::id::{GroupId, Topic};
+use crate::id::{GroupId, Topic, ValveName};
 use crate::kafka::{Connection, Observer, PollCost};
 use crate::lag::{GroupAdmin, GroupDescription, GroupWatch, OffsetSource, ReadError, Snapshot, Watch};
 use crate::producer::{Valve, ValveDriver};
@@ -44,11 +45,27 @@ impl Agent {
     /// start and its policy for a lost signal. Must be called inside a tokio runtime.
     #[must_use]
     pub fn start(connection: Connection, settings: Vec<ValveSettings>) -> Self {
-        Self::spawn(connection, settings, None)
+        Self::spawn(connection, settings, None, &HashMap::new())
+    }
+
+    /// The same, going on from an earlier run: `past` are the last ticks of each valve, oldest first, with their settings,
+    /// as a journal has them. A valve without any begins anew. See [`ValveLoop::resume`].
+    #[must_use]
+    pub fn resume(
+        connection: Connection,
+        settings: Vec<ValveSettings>,
+        past: &HashMap<ValveName, Vec<TickRecord>>,
+    ) -> Self {
+        Self::spawn(connection, settings, None, past)
     }
 
     /// The same over a connection that stands.
-    pub(super) fn spawn(connection: Connection, mut settings: Vec<ValveSettings>, observer: Option<Observer>) -> Self {
+    pub(super) fn spawn(
+        connection: Connection,
+        mut settings: Vec<ValveSettings>,
+        observer: Option<Observer>,
+        past: &HashMap<ValveName, Vec<TickRecord>>,
+    ) -> Self {
         let poll = settings.iter().map(|valve| valve.poll_interval).min().unwrap_or(Duration::from_secs(1));
         settings.iter_mut().for_each(|valve| valve.poll_interval = poll);
         let (stop, stopped) = oneshot::channel();
@@ -56,7 +73,8 @@ impl Agent {
         let mut valves = Vec::new();
         let mut driven = Vec::new();
         for settings in settings {
-            let (valve, driven_valve) = Driven::new(settings);
+            let past = past.get(&settings.name).map_or(&[][..], Vec::as_slice);
+            let (valve, driven_valve) = Driven::new(settings, past);
             valves.push(valve.with_keep_alive(Arc::clone(&guard) as _));
             driven.push(driven_valve);
         }
@@ -105,9 +123,10 @@ struct Driven {
 }
 
 impl Driven {
-    fn new(settings: ValveSettings) -> (Valve, Self) {
+    fn new(settings: ValveSettings, past: &[TickRecord]) -> (Valve, Self) {
         let byte_limit = settings.max_bytes_per_second.filter(|_| settings.mode == Mode::Enforce);
         let mut turn = ValveLoop::new(settings);
+        say_resumed(turn.settings().name.clone(), turn.resume(past, SystemClock.now(), SystemClock.unix_millis()));
         let first = turn.tick(&TickInput {
             now: SystemClock.now(),
             unix_millis: SystemClock.unix_millis(),
@@ -199,6 +218,21 @@ impl Cluster {
         }
         if anomaly {
             self.describer.hurry();
+        }
+    }
+}
+
+fn say_resumed(valve: ValveName, resumed: Resumed) {
+    match resumed {
+        Resumed::Nothing => {}
+        Resumed::History { ticks, age_seconds } => {
+            tracing::info!(%valve, "goes on from the journal: {ticks} ticks, the last {age_seconds:.1} s ago");
+        }
+        Resumed::Capacity { groups, age_seconds } => {
+            tracing::info!(
+                %valve,
+                "the journal ends {age_seconds:.0} s ago: what {groups} groups could take then is the first rate"
+            );
         }
     }
 }

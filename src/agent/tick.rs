@@ -44,6 +44,10 @@ pub struct ValveLoop {
     groups: Vec<GroupTrack>,
     history: CommandHistory,
     sent: VecDeque<(f64, u64)>,
+    /// What was sent in the runs that this one goes on from.
+    sent_before: u64,
+    /// Live production when it was last known, messages/s.
+    live: f64,
     last_tick: Option<f64>,
     seq: u64,
 }
@@ -92,6 +96,8 @@ impl ValveLoop {
             groups,
             history: CommandHistory::default(),
             sent: VecDeque::new(),
+            sent_before: 0,
+            live: 0.0,
             last_tick: None,
             seq: 0,
             config: Arc::new(ConfigRecord::of(&settings)),
@@ -113,7 +119,7 @@ impl ValveLoop {
         self.last_tick = Some(now);
         let usable = input.snapshot.is_some_and(|snapshot| self.read_ends(snapshot));
         if usable {
-            self.read_production(input.sent_total);
+            self.read_production(self.sent_before + input.sent_total);
         }
         let production = std::mem::take(&mut self.production);
         let context = TickContext {
@@ -161,10 +167,32 @@ impl ValveLoop {
         }
     }
 
-    /// Production split into governed and live over the averaging window; `None` before two polls.
+    /// After an earlier run was told again, of which tick `seq` was the last: what was sent since then is not known.
+    pub(super) fn begin_again(&mut self, seq: u64, sent_before: u64) {
+        self.seq = seq;
+        self.sent_before = sent_before;
+        self.sent.clear();
+    }
+
+    /// What groups could take long ago, messages/s, is the rate for a start of which nothing else is known. Returns for how
+    /// many it is.
+    pub(super) fn expect(&mut self, capacities: &HashMap<GroupId, f64>) -> usize {
+        let known = self.groups.iter_mut().filter_map(|group| {
+            let capacity = *capacities.get(&group.settings().group)?;
+            group.expect(capacity);
+            Some(())
+        });
+        known.count()
+    }
+
+    /// Production split into governed and live over the averaging window; `None` before two polls, and while it reaches back
+    /// into a time of which nobody knows what was sent.
     fn split(&self, production: &Production) -> Option<LiveSplit> {
         let (mean, window) = (production.mean()?, production.window()?);
         let (first, last) = (self.sent.front()?, self.sent.back()?);
+        if first.0 > window.from {
+            return None;
+        }
         let governed = last.1.saturating_sub(first.1) as f64 / (window.to - window.from).max(1e-3);
         Some(LiveSplit::of(mean, governed))
     }
@@ -185,7 +213,8 @@ impl ValveLoop {
 
     fn decide(&mut self, now: f64, total: Limited, split: Option<LiveSplit>) -> Limited {
         let first_rate = self.groups.iter().map(GroupTrack::first_rate).fold(f64::INFINITY, f64::min);
-        let live = split.map_or(0.0, |split| split.live);
+        self.live = split.map_or(self.live, |split| split.live);
+        let live = self.live;
         let granted = self.limits.grant(total, live, first_rate);
         let capped = granted.bound_by != total.bound_by;
         if capped {

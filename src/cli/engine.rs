@@ -1,9 +1,11 @@
 //! The valves of all clusters of a plan, running: one agent a cluster.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lagvalve::agent::{Agent, TickRecord};
+use lagvalve::id::ValveName;
 use lagvalve::producer::Valve;
 use lagvalve::telemetry::{Journal, LimiterReading, PollReading, Readings, ValveReading};
 use tokio::sync::{mpsc, watch};
@@ -18,12 +20,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Starts everything; connecting goes on in the background.
-    pub(crate) fn start(clusters: Vec<ClusterPlan>) -> Self {
+    /// Starts everything, going on from `past`, the last ticks of each valve; connecting goes on in the background.
+    pub(crate) fn start(clusters: Vec<ClusterPlan>, past: &HashMap<ValveName, Vec<TickRecord>>) -> Self {
         let run = |cluster: ClusterPlan| Running {
             graces: cluster.valves.iter().map(|valve| valve.signal_grace).collect(),
             name: cluster.name,
-            agent: Agent::start(cluster.connection, cluster.valves),
+            agent: Agent::resume(cluster.connection, cluster.valves, past),
         };
         Self { agents: Arc::new(Agents(clusters.into_iter().map(run).collect())), forwarding: JoinSet::new() }
     }

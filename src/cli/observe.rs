@@ -54,7 +54,7 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<(), Failure> {
         _ = signals.recv() => return Err(Failure::Interrupted),
     }
     let mut view = View::new(&args, &plan);
-    let mut engine = Engine::start(plan.clusters);
+    let mut engine = Engine::start(plan.clusters, &HashMap::new());
     let mut ticks = engine.ticks(&journal);
     let mut deadline = std::pin::pin!(async {
         match args.for_time {

@@ -10,7 +10,7 @@ use lagvalve::agent::{Mode, TickRecord};
 use lagvalve::control::BoundBy;
 use lagvalve::id::ValveName;
 use lagvalve::sidecar::http::{Server, ServerOptions};
-use lagvalve::telemetry::{Journal, JournalFile};
+use lagvalve::telemetry::{Journal, JournalFile, JournalTail};
 use serde_json::json;
 
 use super::connect::ConnectArgs;
@@ -43,6 +43,8 @@ pub(crate) struct RunArgs {
 /// Runs until it is asked to stop. Kafka may come and go meanwhile.
 pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let plan = Plan::of(&args.connect, Mode::Enforce)?;
+    // Before the file is opened: what it ends with is where this run goes on.
+    let past = past(&args, &plan)?;
     let file = match (&args.journal, &plan.state_dir) {
         (Some(path), _) => Some(JournalFile::open(path).map_err(Failure::failed)?),
         (None, Some(dir)) => Some(JournalFile::open_in(dir).map_err(Failure::failed)?),
@@ -50,7 +52,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     };
     let journal = Arc::new(Journal::new(file));
     let mut signals = StopSignals::listen()?;
-    let mut engine = Engine::start(plan.clusters);
+    past.values().for_each(|ticks| journal.remember(ticks));
+    let mut engine = Engine::start(plan.clusters, &past);
+    drop(past);
     // Before anything is awaited: the journal begins with the first tick.
     let mut ticks = engine.ticks(&journal);
     let options = ServerOptions {
@@ -75,6 +79,20 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
         StopRequest::Terminate => Ok(()),
         StopRequest::Interrupt => Err(Failure::Interrupted),
     }
+}
+
+/// What the journal ends with.
+fn past(args: &RunArgs, plan: &Plan) -> Result<HashMap<ValveName, Vec<TickRecord>>, Failure> {
+    let tail = match (&args.journal, &plan.state_dir) {
+        (Some(path), _) => JournalTail::read(path),
+        (None, Some(dir)) => JournalTail::read_in(dir),
+        (None, None) => return Ok(HashMap::new()),
+    };
+    let tail = tail.map_err(Failure::failed)?;
+    if tail.unusable() > 0 {
+        tracing::warn!("{} lines at the end of the journal are no whole ticks; they are left out", tail.unusable());
+    }
+    Ok(tail.into_ticks())
 }
 
 fn announce(out: Output, address: SocketAddr) -> Result<(), Failure> {

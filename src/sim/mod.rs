@@ -31,8 +31,8 @@ pub use oracle::Oracle;
 pub use plant::{Ledger, Plant, Poll, STEP_SECONDS, Trace, World};
 pub use policy::{Described, Observation, Policy, Told};
 pub use replay::{
-    CapacityNotTold, JournalError, JournalFault, JournalLine, Replay, ReplayDecision, ReplayDifference, ReplayLaw,
-    ReplayLawSummary, ReplaySummary, ReplayTally, Replayed,
+    CapacityNotTold, JournalError, Replay, ReplayDecision, ReplayDifference, ReplayLaw, ReplayLawSummary,
+    ReplaySummary, ReplayTally, Replayed,
 };
 pub use run::{Case, Outcome, run_scenario};
 pub use scenario::{

@@ -104,6 +104,14 @@ impl Journal {
         self.file.as_ref().map_or(Ok(()), |file| file.append(record))
     }
 
+    /// Takes what an earlier run noted, oldest first: it is in its file already.
+    pub fn remember(&self, past: &[TickRecord]) {
+        let mut rings = self.rings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for record in past {
+            rings.entry(record.valve.clone()).or_default().push(record.into(), self.capacity);
+        }
+    }
+
     /// The last ticks of `valve`; empty when there are none yet.
     #[must_use]
     pub fn history(&self, valve: &ValveName) -> History {
@@ -145,7 +153,7 @@ impl JournalFile {
     /// When the folder or the file cannot be made; the error names it.
     pub fn open_in(dir: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(dir).map_err(|error| named(dir, &error))?;
-        Self::open_with(&dir.join("journal.ndjson"), Some(ROTATE_BYTES))
+        Self::open_with(&super::tail::journal_in(dir), Some(ROTATE_BYTES))
     }
 
     fn open_with(path: &Path, rotate_at: Option<u64>) -> io::Result<Self> {
@@ -161,7 +169,7 @@ impl JournalFile {
         let mut writing = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         writing.write(record, &tick).map_err(|error| named(&self.path, &error))?;
         if self.rotate_at.is_some_and(|limit| writing.bytes >= limit) {
-            let older = self.path.with_extension("1.ndjson");
+            let older = super::tail::older_than(&self.path);
             std::fs::rename(&self.path, &older).map_err(|error| named(&older, &error))?;
             *writing = Writing::open(&self.path)?;
         }
@@ -276,7 +284,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path).map_err(|error| named(path, &error))
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

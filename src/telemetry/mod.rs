@@ -10,6 +10,7 @@ mod journal;
 mod log;
 mod prometheus;
 mod readings;
+mod tail;
 
 pub use catalogue::{CATALOGUE, Kind, Metric};
 pub use journal::{History, Journal, JournalFile, Point, without_partitions};
@@ -17,3 +18,4 @@ pub use journal::{History, Journal, JournalFile, Point, without_partitions};
 pub use log::{LogFormat, init as init_log};
 pub use prometheus::{CONTENT_TYPE, render};
 pub use readings::{LimiterReading, PollReading, Readings, ValveReading};
+pub use tail::JournalTail;

@@ -25,6 +25,8 @@ pub(in crate::agent) struct TickContext<'a> {
 pub(in crate::agent) struct GroupTrack {
     settings: ProtectedGroup,
     initial_rate: Option<f64>,
+    /// What it could take in a run long ago, messages/s.
+    expected: Option<f64>,
     signal_grace_seconds: f64,
     signal_loss: SignalLossPolicy,
     estimator: GroupEstimator,
@@ -75,6 +77,7 @@ impl GroupTrack {
         };
         Self {
             initial_rate,
+            expected: None,
             signal_grace_seconds: valve.signal_grace.as_secs_f64(),
             signal_loss,
             estimator: GroupEstimator::new(estimate),
@@ -138,14 +141,23 @@ impl GroupTrack {
         self.description = Some(description.clone());
     }
 
-    /// The rate for a start of which nothing is proven: the operator's, else what the group was seen to consume while
-    /// it was watched (a lower bound: never over less than one commit interval), else 100/s.
+    /// The rate for a start of which nothing is proven: the operator's, else what the group could take in an earlier run,
+    /// else what it was seen to consume while it was watched (a lower bound: never over less than one commit interval),
+    /// else 100/s.
     pub(in crate::agent) fn first_rate(&self) -> f64 {
         let default = self.governor.config().first_rate;
-        self.initial_rate.unwrap_or_else(|| {
+        self.initial_rate.or(self.expected).unwrap_or_else(|| {
             let elapsed = (self.commits_at - self.watching_since).max(self.estimator.cadence().or_default());
             default.max(self.consumed_while_watching / elapsed)
         })
+    }
+
+    /// What it could take long ago, messages/s.
+    pub(in crate::agent) fn expect(&mut self, capacity: f64) {
+        self.expected = Some(capacity);
+        if self.decision.rate.is_finite() && self.initial_rate.is_none() {
+            self.decision.rate = self.first_rate();
+        }
     }
 
     /// Takes what the newest poll read of this group and decides anew; holds where nothing usable was read.

@@ -6,7 +6,6 @@
 //! shipped loop decides as it did, bit by bit.
 
 mod law;
-mod line;
 mod tally;
 
 use std::collections::HashMap;
@@ -15,9 +14,8 @@ use std::sync::Arc;
 
 use self::law::Stepper;
 pub use self::law::{CapacityNotTold, ReplayDecision, ReplayLaw};
-pub use self::line::{JournalFault, JournalLine};
 pub use self::tally::{ReplayDifference, ReplayLawSummary, ReplaySummary, ReplayTally};
-use crate::agent::{ConfigRecord, Given, TickRecord};
+use crate::agent::{ConfigRecord, Given, JournalFault, JournalLine, TickRecord};
 use crate::id::ValveName;
 
 /// What is wrong with a journal, and where.

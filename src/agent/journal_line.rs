@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::agent::{ConfigRecord, RECORD_VERSION, TickRecord};
+use super::config_record::ConfigRecord;
+use super::record::{RECORD_VERSION, TickRecord};
 
 /// A line of a journal.
 #[derive(Clone, Debug)]
