@@ -126,7 +126,8 @@ impl Driven {
     fn new(settings: ValveSettings, past: &[TickRecord]) -> (Valve, Self) {
         let byte_limit = settings.max_bytes_per_second.filter(|_| settings.mode == Mode::Enforce);
         let mut turn = ValveLoop::new(settings);
-        say_resumed(turn.settings().name.clone(), turn.resume(past, SystemClock.now(), SystemClock.unix_millis()));
+        let resumed = turn.resume(past, SystemClock.now(), SystemClock.unix_millis());
+        say_resumed(&turn.settings().name, resumed);
         let first = turn.tick(&TickInput {
             now: SystemClock.now(),
             unix_millis: SystemClock.unix_millis(),
@@ -222,7 +223,7 @@ impl Cluster {
     }
 }
 
-fn say_resumed(valve: ValveName, resumed: Resumed) {
+fn say_resumed(valve: &ValveName, resumed: Resumed) {
     match resumed {
         Resumed::Nothing => {}
         Resumed::History { ticks, age_seconds } => {
