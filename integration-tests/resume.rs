@@ -111,9 +111,9 @@ fn runs_with_clocks_of_their_own_are_told_in_order() {
     // The second run began with a clock and a count of its own.
     let begin = given(&second[0]);
     let mut renewed = second.to_vec();
+    let back = |nanos: u64| nanos + 3_600_000_000_000 - begin.now.as_nanos();
     for record in &mut renewed {
         let (now, input) = (given(record).now, record.input.as_mut().unwrap());
-        let back = |nanos: u64| nanos + 3_600_000_000_000 - begin.now.as_nanos();
         input.now_ns = back(now.as_nanos());
         input.ends_at_ns = input.ends_at_ns.map(back);
         input.groups.iter_mut().for_each(|group| group.read_at_ns = group.read_at_ns.map(back));

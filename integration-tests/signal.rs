@@ -128,8 +128,13 @@ fn ticks(polls: &[Poll], unix: &[u64], keys: &[Index]) -> Vec<TickRecord> {
     turn.collect()
 }
 
+/// Group, topic and partition.
+type Place = (String, String, i32);
+/// Commit and end.
+type Offsets = (Option<i64>, Option<i64>);
+
 /// Commit and end of each partition of each group, in no order of its own.
-fn rows(record: &TickRecord) -> BTreeMap<(String, String, i32), (Option<i64>, Option<i64>)> {
+fn rows(record: &TickRecord) -> BTreeMap<Place, Offsets> {
     let rows = record.groups.iter().flat_map(|group| group.partitions.iter().map(move |row| (group, row)));
     rows.map(|(group, row)| ((group.group.to_string(), row.0.to_string(), row.1), (row.2, row.4))).collect()
 }
